@@ -1,0 +1,180 @@
+"""IsaacGymEnvs / ASE poselib files: ``.npy`` around a pickled dictionary, read without running it.
+
+A pickle is a program. Of the programs a pickle can be, these files need three constructors (numpy
+arrays, numpy dtypes, OrderedDict); our unpickler knows only those and refuses everything else
+before it is executed. World z up, metres, quaternions xyzw, rotations local to the parent.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.errors import MotionError
+from isaacmm.motion.io import files
+
+if TYPE_CHECKING:
+    from isaacmm.motion.clip import Motion
+    from isaacmm.skeleton import Skeleton
+
+
+def _numpy_internals() -> tuple[Any, Any]:
+    """numpy's own array and scalar constructors, wherever this numpy keeps them."""
+    core = np._core if hasattr(np, "_core") else np.core  # numpy 2 renamed the module
+    return core.multiarray._reconstruct, core.multiarray.scalar
+
+
+_RECONSTRUCT, _SCALAR = _numpy_internals()
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+}
+
+
+class _Refused(pickle.UnpicklingError):
+    """The pickle asks for something that is not on the list."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numpy arrays and dictionaries; anything else stops it before it is called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _Refused(f"{module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _Refused("a persistent reference")
+
+
+def restricted_load(path: Path) -> Any:
+    """The object inside a pickled ``.npy``, if numpy arrays and plain containers are all it holds.
+
+    Raises:
+        MotionError: not an ``.npy``, cut short, or a pickle that asks for any other class or function.
+    """
+    with open(path, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = reader(file)
+        except (ValueError, EOFError) as error:
+            raise MotionError(f"{path}: not an .npy file ({error}).") from error
+        if dtype != object or shape != ():
+            raise MotionError(
+                f"{path}: a plain array {dtype} {shape}, not a poselib clip (one pickled dictionary); "
+                "convert it to isaacmm's .npz, see docs/motion_formats.md."
+            )
+        content = file.read()
+    try:
+        value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    except _Refused as error:
+        raise MotionError(
+            f"{path}: refused. Its pickle asks for {error}, and a motion clip needs nothing but numpy arrays and "
+            "dictionaries; loading it could run code. Do not open this file elsewhere unless you trust its source."
+        ) from error
+    except Exception as error:  # a damaged pickle can fail in almost any way
+        raise MotionError(
+            f"{path}: the pickle is damaged or cut short ({type(error).__name__}: {error}); "
+            "copy or download the file again."
+        ) from error
+    # np.save pickles the 0-d object array itself: its only item is the dictionary.
+    return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
+
+
+def sniff(path: Path) -> bool:
+    """True for an ``.npy`` that holds one pickled object."""
+    with open(path, "rb") as file:
+        head = file.read(160)
+    return head.startswith(b"\x93NUMPY") and b"'|O'" in head
+
+
+def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
+    """Read a poselib SkeletonMotion, or a SkeletonState (a pose: two equal frames at 30 fps)."""
+    from isaacmm.motion.clip import Motion
+
+    data = restricted_load(path)
+    kind = data.get("__name__") if isinstance(data, dict) else None
+    if kind not in ("SkeletonMotion", "SkeletonState"):
+        raise MotionError(f"{path}: holds {kind or type(data).__name__}, expected a poselib SkeletonMotion.")
+    try:
+        tree = data["skeleton_tree"]
+        names = [str(name) for name in tree["node_names"]]
+        parents = [int(parent) for parent in _numbers(tree["parent_indices"])]
+        offsets = files.as_tensor(_numbers(tree["local_translation"]))
+        rotations = files.as_tensor(_numbers(data["rotation"]), torch.float64)
+        root_pos = files.as_tensor(_numbers(data["root_translation"]))
+        fps = float(np.asarray(data.get("fps", 30.0)))
+        is_local = bool(data["is_local"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MotionError(f"{path}: not a complete poselib clip ({type(error).__name__}: {error}).") from error
+    if kind == "SkeletonState":
+        rotations, root_pos = rotations.expand(2, *rotations.shape), root_pos.expand(2, 3)
+    bodies, frames = len(names), len(root_pos)
+    if rotations.shape != (frames, bodies, 4) or root_pos.shape != (frames, 3) or offsets.shape != (bodies, 3):
+        raise MotionError(
+            f"{path}: rotations {tuple(rotations.shape)}, root path {tuple(root_pos.shape)} and {bodies} joints "
+            "do not belong together; the clip is damaged."
+        )
+    rotations = rotation.normalize(rotations)
+    local = rotations if is_local else _to_local(rotations, parents)
+    if skeleton is None:
+        skeleton = _own_skeleton(names, parents, offsets)
+    local = local[:, files.map_bodies(names, parents, offsets, skeleton, path)]
+    return Motion(
+        skeleton=skeleton,
+        root_pos=root_pos.clone(),
+        root_rot=local[:, 0].float(),
+        joint_rot=files.local_to_joint(local, skeleton).float(),
+        fps=fps,
+        name=path.stem,
+    )
+
+
+def _numbers(entry: dict[str, Any]) -> np.ndarray:
+    """The array of a poselib tensor entry ``{"arr": ..., "context": {...}}``."""
+    array = np.asarray(entry["arr"])
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"an array of {array.dtype} where numbers belong")
+    return array
+
+
+def _to_local(world: Tensor, parents: list[int]) -> Tensor:
+    """World rotations ``[T, B, 4]`` to rotations in the parent's frame."""
+    local = world.clone()
+    children = [i for i, parent in enumerate(parents) if parent >= 0]
+    above = rotation.inverse(world[:, [parents[i] for i in children]])
+    local[:, children] = rotation.multiply(above, world[:, children])
+    return local
+
+
+def _own_skeleton(names: list[str], parents: list[int], offsets: Tensor) -> Skeleton:
+    """The file's tree, reordered if need be so that parents precede children; no hinges."""
+    from isaacmm.skeleton import Skeleton
+
+    if parents.count(-1) != 1:
+        raise MotionError(f"the tree has {parents.count(-1)} roots, expected 1")
+    order = [parents.index(-1)]
+    for i in order:  # grows while we walk it
+        order.extend(child for child, parent in enumerate(parents) if parent == i)
+    if sorted(order) == list(range(len(names))) and all(p < i for i, p in enumerate(parents)):
+        order = list(range(len(names)))  # already valid: keep the file's order
+    place = {body: i for i, body in enumerate(order)}
+    return Skeleton(
+        names=tuple(names[i] for i in order),
+        parents=tuple(place[parents[i]] if parents[i] >= 0 else -1 for i in order),
+        offsets=offsets[order],
+        rest_rotations=rotation.identity(len(order)),
+    )

@@ -1,0 +1,159 @@
+"""One door for motion files: which format is this, read it, write it.
+
+A format is recognised by its suffix *and* by its first bytes, because three different formats end
+in ``.npz``. Units, up axis and quaternion order are each reader's business: whatever comes out of
+:func:`read` is metres, z up, ``xyzw``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isaacmm.errors import MotionError, nearest
+from isaacmm.motion.io import bvh, files, isaaclab, native, poselib
+from isaacmm.motion.repair import fill_nan_frames, nan_frames
+
+if TYPE_CHECKING:
+    from isaacmm.motion.clip import Motion
+    from isaacmm.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Format:
+    """A motion file format.
+
+    Attributes:
+        name: short name, accepted as ``format=`` by :func:`read` and :func:`write`.
+        suffixes: lower-case file endings, the usual one first.
+        read: ``read(path, skeleton=None, **options) -> Motion``.
+        write: ``write(motion, path, **options)``, or None where we only read.
+        sniff: looks at the content of an existing file; cheap, never raises on odd bytes.
+        description: one line for messages and documentation.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[..., Motion]
+    write: Callable[..., None] | None
+    sniff: Callable[[Path], bool]
+    description: str
+
+
+FORMATS: dict[str, Format] = {
+    form.name: form
+    for form in (
+        Format("isaacmm", (".npz",), native.read, native.write, native.sniff, "isaacmm's own clips"),
+        Format("bvh", (".bvh",), bvh.read, bvh.write, bvh.sniff, "BVH from a DCC or motion capture"),
+        Format("poselib", (".npy",), poselib.read, None, poselib.sniff, "IsaacGymEnvs / ASE poselib clips"),
+        Format("isaaclab", (".npz",), isaaclab.read, None, isaaclab.sniff, "Isaac Lab AMP clips"),
+    )
+}
+
+
+def _listing(writing: bool = False) -> str:
+    """The formats as one sentence fragment."""
+    shown = [form for form in FORMATS.values() if form.write or not writing]
+    return "; ".join(f"{form.name} ({', '.join(form.suffixes)}: {form.description})" for form in shown)
+
+
+def _by_name(name: str) -> Format:
+    if name not in FORMATS:
+        raise MotionError(f"There is no motion format {name!r}; {nearest(name, FORMATS)}")
+    return FORMATS[name]
+
+
+def sniff(path: str | Path) -> Format:
+    """The format of an existing file.
+
+    Raises:
+        MotionError: the file is missing, empty, a folder, or of no format we read.
+    """
+    path = Path(path)
+    if not path.exists():
+        siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
+        hint = f" In that folder: {nearest(path.name, sorted(siblings)[:20])}" if siblings else ""
+        raise MotionError(f"{path}: there is no such motion file.{hint}")
+    if path.is_dir():
+        raise MotionError(f"{path} is a folder, not a motion file; name one of the clips in it.")
+    if path.stat().st_size == 0:
+        raise MotionError(f"{path}: the file is empty (0 bytes); copy or download it again.")
+    suffix = path.suffix.lower()
+    # Suffix and content first, then content alone: a renamed file is still read.
+    by_suffix = [form for form in FORMATS.values() if suffix in form.suffixes]
+    for form in (*by_suffix, *(f for f in FORMATS.values() if f not in by_suffix)):
+        if form.sniff(path):
+            return form
+    if len(by_suffix) == 1:
+        return by_suffix[0]  # its reader says better what is wrong with the content
+    if suffix == ".npz":
+        native.explain_unknown_npz(path)
+    raise MotionError(f"{path}: not a motion file that isaacmm knows. It reads: {_listing()}.")
+
+
+def read(path: str | Path, skeleton: Skeleton | None = None, *, format: str | None = None, nan: str = "error",
+         **options: Any) -> Motion:
+    """Read a clip of any known format: world z up, metres, ``xyzw``, checked.
+
+    Args:
+        path: the file.
+        skeleton: the character the clip is to move. Joints are mapped onto it by name and the
+            returned motion carries it. None: the file's own skeleton.
+        format: name of a format, to overrule what suffix and content say.
+        nan: ``"error"`` refuses frames with NaN or infinity, ``"interpolate"`` fills them in.
+        options: the reader's own (BVH: ``scale``, ``up``, ``root_motion``, ...).
+
+    Raises:
+        MotionError: missing, truncated, NaN, unknown joints, unknown format; the message names
+            file, clip, frame and what to do.
+    """
+    path = Path(path)
+    found = sniff(path)
+    form = _by_name(format) if format else found
+    try:
+        motion = form.read(path, skeleton=skeleton, **options)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            raise MotionError(f"{path}: the {form.name} reader has no such option ({error})") from error
+        raise
+    except MotionError as error:
+        raise error if str(path) in str(error) else MotionError(f"{path}: {error}") from error
+    try:
+        if nan == "interpolate":
+            motion = fill_nan_frames(motion)
+        elif nan != "error":
+            raise MotionError(f"nan={nan!r} is not possible; {nearest(nan, ('error', 'interpolate'))}")
+        elif broken := nan_frames(motion):
+            raise MotionError(
+                f"{len(broken)} of {motion.num_frames} frames hold NaN or infinity: {files.frame_list(broken)}. "
+                "Cut them out, export the clip again, or read it with nan='interpolate'."
+            )
+        motion.validate()
+    except MotionError as error:
+        raise error if str(path) in str(error) else MotionError(f"{path}: {error}") from error
+    return motion
+
+
+def write(motion: Motion, path: str | Path, *, format: str | None = None, **options: Any) -> None:
+    """Write a clip; the format follows from the suffix unless ``format`` names it.
+
+    The file appears whole or not at all (written beside its place, then renamed).
+
+    Raises:
+        MotionError: no writer for that suffix, or a motion the format cannot hold.
+    """
+    path = Path(path)
+    if format:
+        form = _by_name(format)
+    else:
+        candidates = [f for f in FORMATS.values() if path.suffix.lower() in f.suffixes and f.write]
+        if not candidates:
+            raise MotionError(f"{path}: no motion format is written as {path.suffix or 'a file without suffix'!r}. "
+                              f"isaacmm writes: {_listing(writing=True)}.")
+        form = candidates[0]
+    if form.write is None:
+        raise MotionError(f"isaacmm reads {form.name} files but does not write them. It writes: {_listing(True)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    form.write(motion, path, **options)
