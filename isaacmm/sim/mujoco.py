@@ -1,0 +1,358 @@
+"""MuJoCo C on CPU threads: the default simulator.
+
+All worlds step in one call of ``mujoco.batch.Batch``, which keeps one row of float64 state per
+world and works through them on a thread pool; no Python runs per world. Its arrays are aliased by
+torch, and :meth:`MujocoSimulator.state` turns them into float32, xyzw and link velocities once per
+step, into buffers made at the start.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import mujoco
+import torch
+from mujoco.batch import Batch
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.character import CharacterModel
+from isaacmm.errors import SimulatorError
+from isaacmm.sim.model import build_model
+from isaacmm.sim.simulator import SimConfig
+from isaacmm.state import MotionState, ResetState
+
+_VEL = mujoco.mjtStage.mjSTAGE_VEL.value
+_NONE = mujoco.mjtStage.mjSTAGE_NONE.value
+# MuJoCo notices these by itself, counts them, and puts the world back to its default state
+_BAD = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC", "CTRL")]
+# no character moves this fast (m/s, rad/s): the world is lost although its numbers are still finite
+_LOST_SPEED = 1e3
+# With one MjData per world a step continues from the kinematics at the end of the last one: about 10 %
+# faster at 64 worlds, for 260 kB a world. At 1,024 worlds caches spoil the gain and only the cost is left.
+_PERSISTENT_ENVS = 512
+
+
+class MujocoSimulator:
+    """:class:`isaacmm.sim.Simulator` on ``mujoco.batch.Batch``.
+
+    Args:
+        model: the character.
+        config: shared settings; ``config.device`` is where :meth:`state` puts its tensors (physics
+            itself always runs on the CPU).
+    """
+
+    def __init__(self, model: CharacterModel, config: SimConfig) -> None:
+        self.model = model
+        self.config = config
+        self.num_envs = config.num_envs
+        self.device = torch.device(config.device)
+        self.control_dt = config.control_dt
+        self.capabilities = frozenset(
+            {"push", "gains", "snapshot"} | ({"contact_force"} if config.contact_force else set())
+        )
+        self.mj_model = build_model(model, config)
+        self.batch: Batch | None = Batch(
+            self.mj_model,
+            self.num_envs,
+            config.threads or cores(),
+            persistent=self.num_envs <= _PERSISTENT_ENVS,
+        )
+        self._map_names()
+        self._bind()
+        self._allocate()
+        self.batch.reset(stage=_VEL)
+
+    # ---------------------------------------------------------------- set-up
+    def _map_names(self) -> None:
+        """Where each body, dof and servo of the skeleton is in MuJoCo's arrays, by name."""
+        m, skeleton = self.mj_model, self.model.skeleton
+        joints = [m.joint(name).id for name in skeleton.dof_names]
+        servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu)}
+        root_body = m.body(skeleton.names[0]).id
+        root_joint = int(m.body_jntadr[root_body])
+        self._root_body = root_body
+        self._root_q, self._root_v = int(m.jnt_qposadr[root_joint]), int(m.jnt_dofadr[root_joint])
+        self._bodies = _index([m.body(name).id for name in skeleton.names])
+        self._dof_q = _index([int(m.jnt_qposadr[j]) for j in joints])
+        self._dof_v = _index([int(m.jnt_dofadr[j]) for j in joints])
+        self._servos = _index([servo[j] for j in joints])
+
+    def _bind(self) -> None:
+        """Alias the batch's arrays: states, which may be written, and outputs, which may not."""
+        assert self.batch is not None
+        self._rows = torch.from_numpy(self.batch.state)
+        self._warnings = torch.from_numpy(self.batch.warning)[..., 1]  # [N, kinds of warning] counts
+        names = ["qpos", "qvel", "ctrl", "xfrc_applied", "xpos", "xquat", "cvel", "subtree_com"]
+        names += ["cfrc_ext"] if self.config.contact_force else []
+        with warnings.catch_warnings():  # torch has no read-only tensors, and says so
+            warnings.filterwarnings("ignore", message=".*not writable.*")
+            self._mj = {name: torch.from_numpy(self.batch.bind(name)) for name in names}
+
+    def _allocate(self) -> None:
+        n, b, d = self.num_envs, self.model.skeleton.num_bodies, self.model.skeleton.num_dofs
+        pos, rot, vel, ang_vel, self._lever = (torch.zeros(n, b, k) for k in (3, 4, 3, 3, 3))
+        self._state = MotionState(
+            root_pos=pos[:, 0],
+            root_rot=rot[:, 0],
+            root_vel=vel[:, 0],
+            root_ang_vel=ang_vel[:, 0],
+            dof_pos=torch.zeros(n, d),
+            dof_vel=torch.zeros(n, d),
+            body_pos=pos,
+            body_rot=rot,
+            body_vel=vel,
+            body_ang_vel=ang_vel,
+            contact_force=torch.zeros(n, b, 3) if self.config.contact_force else None,
+        )
+        self._stale = True  # the batch has moved on since the buffers were filled
+        self._contact_stale = False  # likewise for contact forces, which only a step makes
+        self._on_device: MotionState | None = None
+        self._pushes = False  # some force is waiting in xfrc_applied
+        self._pushed: Tensor | None = None  # forces that acted in the last step, [N, bodies of MuJoCo, 3]
+        self._restored_lost = torch.zeros(n, dtype=torch.bool)
+        self._gains: dict[str, Tensor] = {}  # per-world kp and kd, once randomised
+
+    # ------------------------------------------------------------ the interface
+    def reset(self, env_ids: Tensor, state: ResetState) -> None:
+        """See :meth:`isaacmm.sim.Simulator.reset`.
+
+        Raises:
+            SimulatorError: repeated or unknown worlds, wrong shapes, or a state that is not finite.
+        """
+        batch = self._open()
+        ids = torch.as_tensor(env_ids).detach().cpu()
+        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
+        if ids.numel() == 0:
+            return
+        order = ids.argsort()
+        values = self._checked(ids, state, order)
+        ids = ids[order]
+        if len(ids) < self.num_envs:
+            self._read_contacts()  # a forward pass of these worlds may overwrite what was measured
+        rows = ids.numpy()
+        batch.reset(rows, stage=_NONE)
+        rot = values["root_rot"] / values["root_rot"].norm(dim=-1, keepdim=True)
+        qpos, qvel, ctrl = (self._mj[name][ids] for name in ("qpos", "qvel", "ctrl"))
+        q, v = self._root_q, self._root_v
+        qpos[:, q : q + 3] = values["root_pos"]
+        qpos[:, q + 3 : q + 7] = rotation.to_wxyz(rot)
+        qpos[:, self._dof_q] = values["dof_pos"]
+        qvel[:, v : v + 3] = values["root_vel"]
+        # a free joint turns in its own frame and moves in the world's
+        qvel[:, v + 3 : v + 6] = rotation.rotate_inverse(rot, values["root_ang_vel"])
+        qvel[:, self._dof_v] = values["dof_vel"]
+        ctrl[:, self._servos] = values["dof_pos"]
+        for name, value in (("qpos", qpos), ("qvel", qvel), ("ctrl", ctrl)):
+            self._mj[name][ids] = value
+        batch.forward(rows, stage=_VEL)
+        self._restored_lost[ids] = False
+        if self._state.contact_force is not None:
+            self._state.contact_force[ids] = 0.0
+            self._contact_stale = False
+        self._touch()
+
+    def step(self, dof_targets: Tensor) -> None:
+        """See :meth:`isaacmm.sim.Simulator.step`."""
+        batch = self._open()
+        shape = (self.num_envs, self.model.skeleton.num_dofs)
+        if tuple(dof_targets.shape) != shape:
+            raise SimulatorError(
+                f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(shape)} [N, D]"
+            )
+        self._mj["ctrl"][:, self._servos] = dof_targets.detach().to("cpu", torch.float64)
+        self._pushed = self._mj["xfrc_applied"][..., :3].clone() if self._pushes else None
+        batch.step(nstep=self.config.substeps, stage=_VEL)
+        if self._pushes:
+            self._mj["xfrc_applied"].zero_()
+            self._pushes = False
+        self._contact_stale = self._state.contact_force is not None
+        self._touch()
+
+    def state(self) -> MotionState:
+        """See :meth:`isaacmm.sim.Simulator.state`."""
+        self._open()
+        if self._stale:
+            self._read_motion()
+            self._read_contacts()
+            self._stale = False
+        if self.device.type == "cpu":
+            return self._state
+        if self._on_device is None:
+            self._on_device = self._state.to(self.device)
+        return self._on_device
+
+    def diverged(self) -> Tensor:
+        """See :meth:`isaacmm.sim.Simulator.diverged`.
+
+        A world has diverged when MuJoCo found NaN or absurd values in it (it then starts again from
+        the default pose) or when anything in it moves faster than 1,000 m/s or rad/s.
+        """
+        counted = (self._warnings[:, _BAD] > 0).any(dim=1)  # since the last reset, which zeroes them
+        tame = self._mj["qvel"].abs().amax(dim=1) < _LOST_SPEED  # False for NaN as well
+        return (counted | ~tame | self._restored_lost).to(self.device)
+
+    def push(self, env_ids: Tensor, body: str, force: Tensor) -> None:
+        """See :meth:`isaacmm.sim.Simulator.push`. Pushes on several bodies before a step add up."""
+        self._open()
+        self.model.skeleton.body(body)  # an unknown name is refused with the nearest ones
+        ids = torch.as_tensor(env_ids).detach().cpu()
+        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
+        if ids.numel() == 0:
+            return
+        self._mj["xfrc_applied"][ids, self.mj_model.body(body).id, :3] += force.detach().to(
+            "cpu", torch.float64
+        )
+        self._pushes = True
+
+    def set_gains(self, kp: Tensor | None = None, kd: Tensor | None = None) -> None:
+        """See :meth:`isaacmm.sim.Simulator.set_gains`. Force limits stay as they are."""
+        self._open()
+        shape = (self.num_envs, self.model.skeleton.num_dofs)
+        for name, value in (("kp", kp), ("kd", kd)):
+            if value is None:
+                continue
+            value = value.detach().to("cpu", torch.float64)
+            if value.shape not in (shape[1:], shape) or not bool((value.isfinite() & (value >= 0)).all()):
+                raise SimulatorError(
+                    f"set_gains(): {name} has shape {list(value.shape)}; give [D] or [N, D] = {list(shape)}, "
+                    "finite and not negative"
+                )
+            self._gains[name] = value.expand(shape).clone()
+            self._write_gains(name, self._gains[name])
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See :meth:`isaacmm.sim.Simulator.snapshot`."""
+        self._open()
+        self._read_contacts()
+        snapshot = {"rows": self._rows.clone(), "diverged": self.diverged().cpu()}
+        if self._state.contact_force is not None:
+            snapshot["contact_force"] = self._state.contact_force.clone()
+        return snapshot | {name: value.clone() for name, value in self._gains.items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """See :meth:`isaacmm.sim.Simulator.restore`.
+
+        Raises:
+            SimulatorError: a snapshot of another number of worlds, or of another model.
+        """
+        batch = self._open()
+        rows = snapshot["rows"]
+        if rows.shape != self._rows.shape:
+            raise SimulatorError(
+                f"this snapshot holds {rows.shape[0]} worlds of {rows.shape[1]} numbers, the simulator "
+                f"{self.num_envs} of {self._rows.shape[1]}; restore it with the same num_envs and character"
+            )
+        nominal = {"kp": self.model.kp, "kd": self.model.kd}
+        for name in {"kp", "kd"} & (set(snapshot) | set(self._gains)):
+            self.set_gains(**{name: snapshot.get(name, nominal[name])})
+        self._rows.copy_(rows)
+        batch.forward(stage=_VEL)
+        self._warnings.zero_()
+        self._restored_lost.copy_(snapshot["diverged"])
+        self._pushes = bool((self._mj["xfrc_applied"] != 0).any())
+        if self._state.contact_force is not None:
+            self._state.contact_force.copy_(snapshot.get("contact_force", torch.zeros(())))
+            self._contact_stale = False
+        self._touch()
+
+    def close(self) -> None:
+        """See :meth:`isaacmm.sim.Simulator.close`."""
+        self.batch = None
+        self._mj = {}
+
+    # ------------------------------------------------------------------ inside
+    def _open(self) -> Batch:
+        if self.batch is None:
+            raise SimulatorError("this simulator is closed; make a new one")
+        return self.batch
+
+    def _touch(self) -> None:
+        self._stale = True
+        self._on_device = None
+
+    def _read_motion(self) -> None:
+        """Fill the buffers with the batch's kinematics."""
+        s, mj, bodies = self._state, self._mj, self._bodies
+        quat, cvel, pos = mj["xquat"][:, bodies], mj["cvel"][:, bodies], mj["xpos"][:, bodies]
+        s.body_pos.copy_(pos)
+        s.body_rot[..., :3].copy_(quat[..., 1:])
+        s.body_rot[..., 3].copy_(quat[..., 0])
+        s.body_ang_vel.copy_(cvel[..., :3])
+        # cvel holds velocities at the character's centre of mass c: v(origin) = v(c) + w x (origin - c)
+        com = mj["subtree_com"][:, self._root_body : self._root_body + 1]
+        torch.sub(pos, com, out=self._lever)
+        torch.linalg.cross(s.body_ang_vel, self._lever, out=s.body_vel)
+        s.body_vel.add_(cvel[..., 3:])
+        s.dof_pos.copy_(mj["qpos"][:, self._dof_q])
+        s.dof_vel.copy_(mj["qvel"][:, self._dof_v])
+
+    def _read_contacts(self) -> None:
+        """Fill the contact buffer: external forces without those we pushed with."""
+        if not self._contact_stale:
+            return
+        assert self._state.contact_force is not None
+        self._contact_stale = False
+        self._state.contact_force.copy_(self._mj["cfrc_ext"][:, self._bodies, 3:])
+        if self._pushed is not None:
+            self._state.contact_force.sub_(self._pushed[:, self._bodies])
+
+    def _write_gains(self, name: str, value: Tensor) -> None:
+        """Per-world servo stiffness or joint damping ``[N, D]``."""
+        assert self.batch is not None
+        if name == "kp":
+            torch.from_numpy(self.batch.expand("actuator_gainprm"))[:, self._servos, 0] = value
+            torch.from_numpy(self.batch.expand("actuator_biasprm"))[:, self._servos, 1] = -value
+        else:
+            torch.from_numpy(self.batch.expand("dof_damping"))[:, self._dof_v] = value
+
+    def _checked(self, ids: Tensor, state: ResetState, order: Tensor) -> dict[str, Tensor]:
+        """The fields of ``state`` in float64 and sorted by world, after looking at them."""
+        if len(ids.unique()) != len(ids) or int(ids.min()) < 0 or int(ids.max()) >= self.num_envs:
+            raise SimulatorError(
+                f"reset() needs different worlds within 0..{self.num_envs - 1}, got {ids.tolist()}"
+            )
+        dofs = self.model.skeleton.num_dofs
+        width = {"root_rot": 4, "dof_pos": dofs, "dof_vel": dofs}
+        values = {}
+        for field in fields(state):
+            value = getattr(state, field.name).detach().to("cpu", torch.float64)
+            wanted = (len(ids), width.get(field.name, 3))
+            if tuple(value.shape) != wanted:
+                raise SimulatorError(
+                    f"reset(): {field.name} has shape {list(value.shape)}, not {list(wanted)}"
+                )
+            good = value.isfinite().all(dim=-1)
+            if field.name == "root_rot":
+                good &= (value.norm(dim=-1) - 1.0).abs() < 1e-2
+            if not bool(good.all()):
+                row = int((~good).nonzero()[0])
+                raise SimulatorError(
+                    f"reset(): {field.name} of world {int(ids[row])} is not "
+                    f"{'a unit quaternion' if field.name == 'root_rot' else 'finite'}: {value[row].tolist()}"
+                )
+            values[field.name] = value[order]
+        return values
+
+
+def _index(ids: list[int]) -> slice | list[int]:
+    """``ids`` as a slice where they follow each other, so that indexing makes a view."""
+    if ids == list(range(ids[0], ids[0] + len(ids))):
+        return slice(ids[0], ids[0] + len(ids))
+    return ids
+
+
+def cores() -> int:
+    """CPU cores this process may use: its affinity, and the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")  # Linux cgroup v2: "<microseconds | max> <period>"
+    try:
+        allowed, period = quota.read_text().split()
+        count = min(count, max(1, int(allowed) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return count
