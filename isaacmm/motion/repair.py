@@ -9,6 +9,7 @@ loaded, and both are said.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,10 @@ _REGULAR = 0.9
 _SUNK_SHARE = 0.05
 #: A floor offset smaller than this is left alone (m).
 _LIFT_TOLERANCE = 0.005
+#: A floor is levelled under clips that travel at least this far (m) ...
+_LEVEL_TRAVEL = 1.5
+#: ... if it slopes by this much (rad): 0.3 to 3 degrees.
+_LEVEL_SLOPES = (0.005, 0.052)
 
 
 def frame_steps(motion: Motion) -> Tensor:
@@ -114,8 +119,8 @@ def repair(motion: Motion) -> tuple[Motion, list[str]]:
         from isaacmm.motion.io.files import frame_list
 
         raise MotionError(
-            f"{name}: {len(broken)} of {motion.num_frames} frames hold NaN or infinity: {frame_list(broken)}. "
-            "Cut them out, export the clip again, or load it with nan='interpolate'."
+            f"{name}: {len(broken)} of {motion.num_frames} frames hold NaN or infinity: {frame_list(broken)}"
+            ". Cut them out, export the clip again, or load it with nan='interpolate'."
         )
     messages = []
     factor = detect_doubled_frames(motion)
@@ -124,8 +129,8 @@ def repair(motion: Motion) -> tuple[Motion, list[str]]:
         motion = drop_repeated_frames(motion, factor)
         times = {2: "twice", 3: "three times"}.get(factor, f"{factor} times")
         messages.append(
-            f"{name}: every frame is stored {times} (the file says {fps:g} fps, the motion is {motion.fps:g}). "
-            f"Kept {motion.num_frames} of {before} frames at {motion.fps:g} fps; left alone, velocities would "
+            f"{name}: every frame is stored {times} (the file says {fps:g} fps, the motion is {motion.fps:g}). Kept "
+            f"{motion.num_frames} of {before} frames at {motion.fps:g} fps; left alone, velocities would "
             f"alternate between 0 and {factor} times the truth."
         )
     motion = replace(
@@ -154,7 +159,9 @@ def fill_nan_frames(motion: Motion) -> Motion:
         return motion
     good = torch.tensor(sorted(set(range(motion.num_frames)) - set(broken)))
     if len(good) < 2:
-        raise MotionError(f"{motion.name or 'clip'}: fewer than two frames are free of NaN; export the clip again.")
+        raise MotionError(
+            f"{motion.name or 'clip'}: fewer than two frames are free of NaN; export the clip again."
+        )
     times = torch.arange(motion.num_frames)
     after = torch.searchsorted(good, times).clamp(1, len(good) - 1)
     low, high = good[after - 1], good[after]
@@ -176,6 +183,57 @@ def sole_height(motion: Motion, character: CharacterModel) -> Tensor:
     return character.sole_points(body_pos, body_rot)[..., 2].flatten(1).amin(dim=1)
 
 
+def floor_slope(motion: Motion, character: CharacterModel) -> tuple[Tensor, Tensor]:
+    """Gradient ``[2]`` (m per m, along x and y) of the plane under the soles, and what remains ``[T]`` m.
+
+    The plane hugs the lowest sole points from below: asymmetric least squares (Newey and Powell 1987),
+    in which a point over the plane weighs a tenth of one under it, and less the higher it is, so that
+    swing and flight do not count. Across the direction of travel, where there is nothing to measure,
+    the plane stays level.
+    """
+    body_pos, body_rot = motion.fk()
+    points = character.sole_points(body_pos, body_rot).flatten(1, 2).double()
+    lowest = points[torch.arange(motion.num_frames), points[..., 2].argmin(dim=1)]
+    ground_xy = lowest[:, :2] - lowest[:, :2].mean(dim=0)
+    design = torch.cat((ground_xy, torch.ones_like(ground_xy[:, :1])), dim=1)
+    ridge = torch.diag(torch.tensor([0.05, 0.05, 0.0], dtype=torch.float64)) * motion.num_frames * 0.1
+    weight = torch.ones(motion.num_frames, dtype=torch.float64)
+    plane = torch.zeros(3, dtype=torch.float64)
+    for _ in range(20):
+        weighted = design * weight[:, None]
+        plane = torch.linalg.solve(weighted.T @ design + ridge, weighted.T @ lowest[:, 2])
+        over = (lowest[:, 2] - design @ plane).clamp(min=0.0)
+        weight = torch.where(over > 0.0, 0.1 / (1.0 + (over / 0.02) ** 2), 1.0)
+    return plane[:2], lowest[:, 2] - design @ plane
+
+
+def level(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
+    """Take out a floor that slopes by a degree or two under a clip that travels.
+
+    Capture volumes that are not calibrated level make a walk climb: the classic AMP walk gains 7 cm
+    over 4 m. Heights are sheared along the ground, poses stay as they are. Slopes that are steeper
+    than 3 degrees or do not explain the height of the soles (stairs, jumps on a box) are left alone.
+
+    Returns:
+        The clip and the slope taken out (rad, 0 where nothing was done).
+    """
+    travel = (motion.root_pos[:, :2].amax(dim=0) - motion.root_pos[:, :2].amin(dim=0)).norm()
+    if float(travel) < _LEVEL_TRAVEL or not torch.isfinite(motion.root_pos).all():
+        return motion, 0.0
+    gradient, rest = floor_slope(motion, character)
+    slope = float(torch.atan(gradient.norm()))
+    before = sole_height(motion, character).double()
+    # how far apart the lowest third of the frames lies, before and after
+    spread_before = float(torch.quantile(before, 0.35) - torch.quantile(before, 0.02))
+    spread_after = float(torch.quantile(rest, 0.35) - torch.quantile(rest, 0.02))
+    if not _LEVEL_SLOPES[0] < slope < _LEVEL_SLOPES[1] or spread_after > 0.75 * spread_before:
+        return motion, 0.0
+    away = motion.root_pos[:, :2] - motion.root_pos[:, :2].mean(dim=0)
+    lowered = motion.root_pos.clone()
+    lowered[:, 2] -= away @ gradient.to(away)
+    return replace(motion, root_pos=lowered), slope
+
+
 def ground(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
     """Lift or lower the whole clip so that its soles touch the floor.
 
@@ -187,8 +245,8 @@ def ground(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
     """
     if motion.skeleton.names != character.skeleton.names:
         raise MotionError(
-            f"{motion.name or 'clip'}: cannot be put on the floor with the soles of {character.name!r}, whose bodies "
-            "have other names; load the clip onto that character first."
+            f"{motion.name or 'clip'}: cannot be put on the floor with the soles of {character.name!r}, whose "
+            "bodies have other names; load the clip onto that character first."
         )
     lift = -float(torch.quantile(sole_height(motion, character).double(), _SUNK_SHARE))
     if abs(lift) < _LIFT_TOLERANCE:
@@ -232,12 +290,20 @@ def load_clip(
     if skeleton is None and character is not None:
         skeleton = character.skeleton
     motion = registry.read(path, skeleton=skeleton, nan=nan, **options)
+    on_floor = ground is None or ground
     fix, put_down = globals()["repair"], globals()["ground"]  # the functions behind the argument names
     if repair:
         motion, messages = fix(motion)
         for message in messages:
             _say_once(message)
-    if character is not None and (ground is None or ground):
+        if character is not None and on_floor:
+            motion, slope = level(motion, character)
+            if slope:
+                _say_once(
+                    f"{motion.name or path}: the floor under its soles slopes by {math.degrees(slope):.1f} degrees"
+                    "; heights were levelled."
+                )
+    if character is not None and on_floor:
         motion, lift = put_down(motion, character)
         if lift:
             where = "under" if lift > 0 else "above"

@@ -39,7 +39,9 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
                 raise MotionError(f"{path}: a single array, not an .npz archive; rename it to .npy.")
             return {key: archive[key] for key in archive.files}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise MotionError(f"{path}: the archive is damaged or cut short ({error}); copy or download it again.") from error
+        raise MotionError(
+            f"{path}: the archive is damaged or cut short ({error}); copy or download it again."
+        ) from error
     except ValueError as error:
         raise MotionError(
             f"{path}: holds pickled objects ({error}). Pickles can run code, so they are not read; "
@@ -83,7 +85,9 @@ def match_names(found: Sequence[str], wanted: Sequence[str], what: str, path: Pa
     if missing or unknown:
         parts = []
         if missing:
-            parts.append(f"the clip lacks {what} {_few(missing)} of the character ({nearest(missing[0], found)})")
+            parts.append(
+                f"the clip lacks {what} {_few(missing)} of the character ({nearest(missing[0], found)})"
+            )
         if unknown:
             parts.append(f"the character has no {what} {_few(unknown)} ({nearest(unknown[0], wanted)})")
         raise MotionError(
@@ -121,9 +125,11 @@ def map_bodies(
     if len(difference) and float(difference.max()) > OFFSET_TOLERANCE:
         worst = int(difference.argmax())
         log.warning(
-            "%s: bones differ from the character's, at most %.1f cm at %r; joint angles and root path are kept as "
-            "they are, so feet may float or sink",
-            path, 100 * float(difference[worst]), skeleton.names[worst + 1],
+            "%s: bones differ from the character's, at most %.1f cm at %r; joint angles and root path are "
+            "kept as they are, so feet may float or sink",
+            path,
+            100 * float(difference[worst]),
+            skeleton.names[worst + 1],
         )
     return order
 

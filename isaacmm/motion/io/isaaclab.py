@@ -34,8 +34,12 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
     """Read an Isaac Lab AMP clip.
 
     The file has no tree and no bone lengths, so it is always read onto a character: ``skeleton``,
-    or the default humanoid. Hinge angles and the root's pose are taken; velocities are not (in the
-    clips that come with Isaac Lab every second one is zero, see :mod:`isaacmm.motion.repair`).
+    or the default humanoid. Joint rotations come from ``body_rotations``, because the
+    ``dof_positions`` of the clips that ship with Isaac Lab are not hinge angles: for joints with three
+    hinges they are the components of the rotation vector (read as hinge angles they are wrong by 19
+    degrees in the walk and 51 in the dance). Where a body's rotation is missing, they are all there is.
+    Velocities are not taken (in those clips every second one is zero, see
+    :mod:`isaacmm.motion.repair`).
     """
     from isaacmm.motion.clip import Motion
 
@@ -57,20 +61,31 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
     }
     for key, shape in shapes.items():
         if data[key].shape != shape:
-            raise MotionError(f"{path}: {key} has the shape {data[key].shape}, expected {shape} by its name lists.")
+            raise MotionError(
+                f"{path}: {key} has the shape {data[key].shape}, expected {shape} by its name lists."
+            )
     dofs = files.match_names(dof_names, skeleton.dof_names, "hinges", path)
     root = skeleton.names[0]
     if root not in body_names:
-        raise MotionError(f"{path}: has no body {root!r}, the character's root; its bodies: {', '.join(body_names)}.")
+        raise MotionError(
+            f"{path}: has no body {root!r}, the character's root; its bodies: {', '.join(body_names)}."
+        )
     at = body_names.index(root)
-    wxyz = torch.as_tensor(data["body_rotations"][:, at].astype(np.float64))
-    motion = Motion.from_dofs(
-        skeleton,
-        files.as_tensor(data["body_positions"][:, at]),
-        rotation.normalize(rotation.from_wxyz(wxyz)).float(),
-        files.as_tensor(data["dof_positions"][:, dofs]),
-        float(np.asarray(data["fps"]).reshape(())),
-        path.stem,
+    world = rotation.normalize(rotation.from_wxyz(torch.as_tensor(data["body_rotations"].astype(np.float64))))
+    if all(name in body_names for name in skeleton.names):
+        bodies = world[:, [body_names.index(name) for name in skeleton.names]]
+        above = bodies[:, list(skeleton.parents[1:])]
+        local = torch.cat((bodies[:, :1], rotation.multiply(rotation.inverse(above), bodies[:, 1:])), dim=1)
+        joint_rot = files.local_to_joint(local, skeleton).float()
+    else:
+        joint_rot = skeleton.dofs_to_joint_rot(files.as_tensor(data["dof_positions"][:, dofs]))
+    motion = Motion(
+        skeleton=skeleton,
+        root_pos=files.as_tensor(data["body_positions"][:, at]),
+        root_rot=world[:, at].float(),
+        joint_rot=joint_rot,
+        fps=float(np.asarray(data["fps"]).reshape(())),
+        name=path.stem,
     )
     _compare_bodies(motion, data["body_positions"], body_names, path)
     return motion
@@ -85,7 +100,9 @@ def _compare_bodies(motion: Motion, stored: np.ndarray, names: list[str], path: 
     if bool(torch.isfinite(error).all()) and float(error.max()) > _POSITION_TOLERANCE:
         worst = int(error.argmax())
         log.warning(
-            "%s: stored body positions differ from the character's by up to %.1f cm (at %r): the clip was made "
-            "for a character of other proportions; joint angles and root path are kept",
-            path, 100 * float(error[worst]), shared[worst],
+            "%s: stored body positions differ from the character's by up to %.1f cm (at %r): the clip was "
+            "made for a character of other proportions; joint angles and root path are kept",
+            path,
+            100 * float(error[worst]),
+            shared[worst],
         )

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
 MAGIC = "isaacmm-motion"
 VERSION = 1
-_REQUIRED = ("format", "version", "fps", "root_pos", "root_rot", "body_names", "parents", "offsets", "rest_rotations")
+_REQUIRED = (
+    "format",
+    "version",
+    "fps",
+    "root_pos",
+    "root_rot",
+    "body_names",
+    "parents",
+    "offsets",
+    "rest_rotations",
+)
 
 #: Hinge angles are stored instead of joint rotations when they say the same within this angle (rad).
 _DOF_TOLERANCE = 1e-5
@@ -42,7 +52,9 @@ def explain_unknown_npz(path: Path) -> None:
     """Raise a :class:`MotionError` that says what this ``.npz`` holds and what would have been read."""
     keys = sorted(files.npz_keys(path))
     if not keys:
-        raise MotionError(f"{path}: not a readable .npz archive (damaged or cut short); copy or download it again.")
+        raise MotionError(
+            f"{path}: not a readable .npz archive (damaged or cut short); copy or download it again."
+        )
     shown = ", ".join(keys[:12]) + (", ..." if len(keys) > 12 else "")
     raise MotionError(
         f"{path}: an .npz with the arrays {shown}, which is no layout that isaacmm knows. It reads its own "
@@ -105,11 +117,15 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
     data = files.open_npz(path)
     missing = [key for key in _REQUIRED if key not in data]
     if missing or not ("dof_pos" in data or "joint_rot" in data):
-        raise MotionError(f"{path}: lacks {', '.join(missing) or 'dof_pos or joint_rot'}; save the clip again.")
+        raise MotionError(
+            f"{path}: lacks {', '.join(missing) or 'dof_pos or joint_rot'}; save the clip again."
+        )
     if str(data["format"]) != MAGIC:
         raise MotionError(f"{path}: format {str(data['format'])!r} is not {MAGIC!r}.")
     if int(data["version"]) > VERSION:
-        raise MotionError(f"{path}: version {int(data['version'])} is newer than this isaacmm reads ({VERSION}); update.")
+        raise MotionError(
+            f"{path}: version {int(data['version'])} is newer than this isaacmm reads ({VERSION}); update."
+        )
     own = _skeleton(data)
     frames = len(data["root_pos"])
     root_pos, root_rot = files.as_tensor(data["root_pos"]), files.as_tensor(data["root_rot"])
@@ -120,7 +136,9 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
         shape, wanted = data["joint_rot"].shape, (frames, own.num_joints, 4)
         joint_rot = files.as_tensor(data["joint_rot"]) if shape == wanted else None
     if joint_rot is None:
-        raise MotionError(f"{path}: joint data has the shape {shape}, expected {wanted}; save the clip again.")
+        raise MotionError(
+            f"{path}: joint data has the shape {shape}, expected {wanted}; save the clip again."
+        )
     if skeleton is not None:
         order = files.map_bodies(own.names, own.parents, own.offsets, skeleton, path)
         local = torch.cat((root_rot[:, None], rotation.multiply(own.rest_rotations[1:], joint_rot)), dim=1)

@@ -68,11 +68,15 @@ def restricted_load(path: Path) -> Any:
     with open(path, "rb") as file:
         try:
             version = np.lib.format.read_magic(file)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            reader = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             shape, _, dtype = reader(file)
         except (ValueError, EOFError) as error:
             raise MotionError(f"{path}: not an .npy file ({error}).") from error
-        if dtype != object or shape != ():
+        if dtype.kind != "O" or shape != ():
             raise MotionError(
                 f"{path}: a plain array {dtype} {shape}, not a poselib clip (one pickled dictionary); "
                 "convert it to isaacmm's .npz, see docs/motion_formats.md."
@@ -82,8 +86,9 @@ def restricted_load(path: Path) -> Any:
         value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
     except _Refused as error:
         raise MotionError(
-            f"{path}: refused. Its pickle asks for {error}, and a motion clip needs nothing but numpy arrays and "
-            "dictionaries; loading it could run code. Do not open this file elsewhere unless you trust its source."
+            f"{path}: refused. Its pickle asks for {error}, and a motion clip needs nothing but numpy "
+            "arrays and dictionaries; loading it could run code. Do not open this file elsewhere unless you "
+            "trust its source."
         ) from error
     except Exception as error:  # a damaged pickle can fail in almost any way
         raise MotionError(
@@ -119,14 +124,20 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
         fps = float(np.asarray(data.get("fps", 30.0)))
         is_local = bool(data["is_local"])
     except (KeyError, TypeError, ValueError) as error:
-        raise MotionError(f"{path}: not a complete poselib clip ({type(error).__name__}: {error}).") from error
+        raise MotionError(
+            f"{path}: not a complete poselib clip ({type(error).__name__}: {error})."
+        ) from error
     if kind == "SkeletonState":
         rotations, root_pos = rotations.expand(2, *rotations.shape), root_pos.expand(2, 3)
     bodies, frames = len(names), len(root_pos)
-    if rotations.shape != (frames, bodies, 4) or root_pos.shape != (frames, 3) or offsets.shape != (bodies, 3):
+    if (
+        rotations.shape != (frames, bodies, 4)
+        or root_pos.shape != (frames, 3)
+        or offsets.shape != (bodies, 3)
+    ):
         raise MotionError(
-            f"{path}: rotations {tuple(rotations.shape)}, root path {tuple(root_pos.shape)} and {bodies} joints "
-            "do not belong together; the clip is damaged."
+            f"{path}: rotations {tuple(rotations.shape)}, root path {tuple(root_pos.shape)} and {bodies} "
+            "joints do not belong together; the clip is damaged."
         )
     rotations = rotation.normalize(rotations)
     local = rotations if is_local else _to_local(rotations, parents)

@@ -93,8 +93,14 @@ def sniff(path: str | Path) -> Format:
     raise MotionError(f"{path}: not a motion file that isaacmm knows. It reads: {_listing()}.")
 
 
-def read(path: str | Path, skeleton: Skeleton | None = None, *, format: str | None = None, nan: str = "error",
-         **options: Any) -> Motion:
+def read(
+    path: str | Path,
+    skeleton: Skeleton | None = None,
+    *,
+    format: str | None = None,
+    nan: str = "error",
+    **options: Any,
+) -> Motion:
     """Read a clip of any known format: world z up, metres, ``xyzw``, checked.
 
     Args:
@@ -127,8 +133,8 @@ def read(path: str | Path, skeleton: Skeleton | None = None, *, format: str | No
             raise MotionError(f"nan={nan!r} is not possible; {nearest(nan, ('error', 'interpolate'))}")
         elif broken := nan_frames(motion):
             raise MotionError(
-                f"{len(broken)} of {motion.num_frames} frames hold NaN or infinity: {files.frame_list(broken)}. "
-                "Cut them out, export the clip again, or read it with nan='interpolate'."
+                f"{len(broken)} of {motion.num_frames} frames hold NaN or infinity: {files.frame_list(broken)}"
+                ". Cut them out, export the clip again, or read it with nan='interpolate'."
             )
         motion.validate()
     except MotionError as error:
@@ -150,10 +156,14 @@ def write(motion: Motion, path: str | Path, *, format: str | None = None, **opti
     else:
         candidates = [f for f in FORMATS.values() if path.suffix.lower() in f.suffixes and f.write]
         if not candidates:
-            raise MotionError(f"{path}: no motion format is written as {path.suffix or 'a file without suffix'!r}. "
-                              f"isaacmm writes: {_listing(writing=True)}.")
+            raise MotionError(
+                f"{path}: no motion format is written as {path.suffix or 'a file without suffix'!r}. "
+                f"isaacmm writes: {_listing(writing=True)}."
+            )
         form = candidates[0]
     if form.write is None:
-        raise MotionError(f"isaacmm reads {form.name} files but does not write them. It writes: {_listing(True)}.")
+        raise MotionError(
+            f"isaacmm reads {form.name} files but does not write them. It writes: {_listing(True)}."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     form.write(motion, path, **options)
