@@ -1,0 +1,1 @@
+"""The command line: composing the configuration, run folders, messages, signals."""

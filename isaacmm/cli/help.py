@@ -1,0 +1,102 @@
+"""The text of ``--help``, put together from what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from isaacmm import __version__, paths
+from isaacmm.cli.compose import options
+
+_COMMANDS = (
+    ("python launch.py task=HumanoidAMP headless=True", "train; the folder of the run is printed"),
+    ("python launch.py resume=True", "go on with the newest run (or experiment=NAME)"),
+    ("python launch.py test=True checkpoint=latest", "play a checkpoint; export BVH and ONNX"),
+    ("python launch.py test=True checkpoint=latest capture_video=True", "the same, filmed"),
+    ("python launch.py motion=path/to/clip.bvh", "train on a clip, or folder of clips, of your own"),
+    ("python launch.py -m seed=1,2,3", "several runs, one after the other"),
+    ("python launch.py --cfg job task", "print the configuration, or one section of it"),
+)
+
+_RELATED = (
+    ("python -m isaacmm.motion inspect CLIP", "what is in a motion file"),
+    ("python -m isaacmm.motion view CLIP", "film it"),
+    ("python -m isaacmm.evaluate checkpoint=latest", "measure a policy beside its clips"),
+    ("python -m isaacmm.gait", "make the clips in motions/"),
+)
+
+_KEYS = (
+    ("train.params.config.reward_combine", "mul | add | geo: how task and style reward come together"),
+    ("task.env.reference", "none | observe | residual: how much the policy is told about the clip"),
+    ("task.env.command.speed", "auto | [low,high] m/s"),
+    ("task.env.command.heading_change", "largest turn at a new command, rad"),
+)
+
+
+def help_text() -> str:
+    """What ``--help`` prints."""
+    parts = [
+        f"isaacmm {__version__}: trains simulated characters that move on command in the style of clips.",
+        "usage: python launch.py [key=value ...]",
+        _columns("Commands", _COMMANDS, 66),
+        _group("task", "Tasks (task=)"),
+        _group("preset", "Presets (preset=, chosen by itself when not given)"),
+        _group("motion", "Motions (motion=, or a path to a clip, a folder of clips or a yaml)"),
+        _columns("Simulators (sim=)", _simulators(), 22),
+        _columns("Keys and defaults", _top_level(), 42),
+        _columns("Further keys often set (--cfg job prints all)", _further(), 42),
+        _columns("Related tools", _RELATED, 66),
+        "Flags: --help, --version, --cfg job [SECTION], -m. debug=True shows tracebacks.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _columns(title: str, rows: tuple[tuple[str, str], ...] | list[tuple[str, str]], width: int) -> str:
+    if not rows:
+        return ""
+    return "\n".join([f"{title}:", *(f"  {left:<{width}} {right}".rstrip() for left, right in rows)])
+
+
+def _group(group: str, title: str) -> str:
+    folder = paths.data_folder("cfg") / group
+    return _columns(title, [(name, first_comment(folder / f"{name}.yaml")) for name in options(group)], 22)
+
+
+def first_comment(path: Path) -> str:
+    """The first sentence-like comment of a yaml file (Hydra's ``@package`` line is none)."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            text = line.lstrip("# ").strip()
+            if text and not text.startswith("@"):
+                return text
+        elif line.strip():
+            break
+    return ""
+
+
+def _simulators() -> list[tuple[str, str]]:
+    from isaacmm.cli.settle import simulators
+
+    return [(name, "ready" if why is None else why) for name, why in simulators().items()]
+
+
+def _top_level() -> list[tuple[str, str]]:
+    """Keys of cfg/config.yaml with the comments that stand behind them."""
+    rows = []
+    for line in (paths.data_folder("cfg") / "config.yaml").read_text(encoding="utf-8").splitlines():
+        text, _, comment = line.partition("#")
+        key, colon, value = text.partition(":")
+        if colon and key and not key.startswith((" ", "-")) and key.strip() != "defaults":
+            rows.append((f"{key.strip()}={value.strip()}", comment.strip()))
+    return rows
+
+
+def _further() -> list[tuple[str, str]]:
+    folder = paths.data_folder("cfg")
+    defaults = {
+        "task": OmegaConf.load(folder / "task" / "HumanoidAMP.yaml"),
+        "train": OmegaConf.load(folder / "train" / "HumanoidAMPPPO.yaml"),
+    }
+    cfg = OmegaConf.create(defaults)
+    return [(f"{key}={OmegaConf.select(cfg, key)}", text) for key, text in _KEYS]

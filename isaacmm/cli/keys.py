@@ -1,0 +1,286 @@
+"""Which values a key may have: one table, and the check that reads it.
+
+Keys not in the table are checked for their kind only (a number stays a number), so that a new
+number in a yaml file needs no entry here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from isaacmm.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a key accepts.
+
+    Attributes:
+        kind: ``int``, ``number``, ``bool``, ``text``, ``choice``, ``pair`` (two ascending numbers),
+            ``units`` (a list of layer widths) or ``device``.
+        low, high: inclusive limits of a number, of each of a pair, or of each width.
+        above: the number must be strictly greater than ``low``.
+        choices: of ``choice``; for other kinds these words are accepted besides.
+        empty: whether ``''`` ("from the preset") is accepted.
+    """
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    choices: tuple[str, ...] = ()
+    empty: bool = False
+
+
+def _whole(low: float = 1, empty: bool = False) -> Rule:
+    return Rule("int", low=low, empty=empty)
+
+
+def _positive() -> Rule:
+    return Rule("number", low=0, above=True)
+
+
+def _at_least_zero(high: float = math.inf) -> Rule:
+    return Rule("number", low=0, high=high)
+
+
+def _one_of(*choices: str) -> Rule:
+    return Rule("choice", choices=choices)
+
+
+_CONFIG = "train.params.config."
+_ENV = "task.env."
+
+RULES: dict[str, Rule] = {
+    # top level
+    "test": Rule("bool"),
+    "checkpoint": Rule("text", empty=True),
+    "resume": Rule("bool"),
+    "experiment": Rule("text", empty=True),
+    "runs_dir": Rule("text"),
+    "seed": Rule("int", low=-1, high=2**31 - 1),
+    "num_envs": _whole(empty=True),
+    "max_iterations": _whole(empty=True),
+    "max_minutes": Rule("number", low=0, above=True, empty=True),
+    "sim": Rule("text"),  # against the simulators really there: compose.check_simulator
+    "sim_device": Rule("device"),
+    "rl_device": Rule("device"),
+    "multi_gpu": Rule("bool"),
+    "threads": _whole(low=0),
+    "headless": Rule("bool"),
+    "export_bvh": Rule("bool"),
+    "export_onnx": Rule("bool"),
+    "capture_video": Rule("bool"),
+    "debug": Rule("bool"),
+    # the task
+    _ENV + "num_envs": _whole(),
+    _ENV + "episode_seconds": _positive(),
+    _ENV + "control_hz": _positive(),
+    _ENV + "physics_hz": _positive(),
+    _ENV + "action": _one_of("classic", "radians"),
+    _ENV + "reference": _one_of("none", "observe", "residual"),
+    _ENV + "amp_frames": _whole(low=2),
+    _ENV + "dof_observation": _one_of("tan_norm", "angles"),
+    _ENV + "task_reward": _one_of("steering", "local", "classic"),
+    _ENV + "command.speed": Rule("pair", low=0, high=20, choices=("auto",)),
+    _ENV + "command.heading_change": _at_least_zero(math.pi),
+    _ENV + "command.resample_seconds": Rule("pair", low=0, above=True),
+    _ENV + "termination.pelvis_height": _at_least_zero(),
+    _ENV + "termination.head_height": _at_least_zero(),
+    _ENV + "reset": _one_of("random", "default"),
+    # learning
+    "train.params.torch_threads": _whole(low=0),
+    "train.params.network.mlp.units": Rule("units", low=1),
+    "train.params.network.disc.units": Rule("units", low=1),
+    _CONFIG + "reward_combine": _one_of("mul", "add", "geo"),
+    _CONFIG + "task_reward_w": _at_least_zero(),
+    _CONFIG + "disc_reward_w": _at_least_zero(),
+    _CONFIG + "disc_reward_scale": _positive(),
+    _CONFIG + "horizon_length": _whole(),
+    _CONFIG + "minibatch_size": _whole(),
+    _CONFIG + "mini_epochs": _whole(),
+    _CONFIG + "gamma": Rule("number", low=0, high=1),
+    _CONFIG + "tau": Rule("number", low=0, high=1),
+    _CONFIG + "e_clip": Rule("number", low=0, high=1, above=True),
+    _CONFIG + "learning_rate": Rule("number", low=0, high=1, above=True),
+    _CONFIG + "lr_schedule": _one_of("constant", "adaptive", "linear"),
+    _CONFIG + "kl_threshold": _positive(),
+    _CONFIG + "grad_norm": _positive(),
+    _CONFIG + "torch_compile": Rule("bool"),
+    _CONFIG + "disc_loss": _one_of("bce", "lsgan"),
+    _CONFIG + "disc_coef": _at_least_zero(),
+    _CONFIG + "disc_logit_reg": _at_least_zero(),
+    _CONFIG + "disc_grad_penalty": _at_least_zero(),
+    _CONFIG + "disc_weight_decay": _at_least_zero(),
+    _CONFIG + "amp_obs_demo_buffer_size": _whole(),
+    _CONFIG + "amp_replay_buffer_size": _whole(),
+    _CONFIG + "amp_replay_keep_prob": Rule("number", low=0, high=1),
+    _CONFIG + "amp_batch_size": _whole(),
+    _CONFIG + "amp_minibatch_size": _whole(),
+    _CONFIG + "max_epochs": _whole(),
+    _CONFIG + "save_frequency": _whole(low=0),
+}
+
+
+def leaves(cfg: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """Every value of ``cfg`` under its dotted key; lists count as values."""
+    found: dict[str, Any] = {}
+    for key in cfg:
+        value = cfg[key]
+        if isinstance(value, DictConfig) and len(value):
+            found.update(leaves(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def nearest_keys(key: str, valid: Iterable[str]) -> str:
+    """A sentence fragment naming the valid keys closest to ``key``, whole or by their last part.
+
+    Spelling habits of other trainers (``numEnvs``, ``num-envs``) and a missing or wrong section
+    (``reward_combine``, ``train.reward_combine``) all lead to the right key.
+    """
+    plain: dict[str, list[str]] = {}
+    for name in valid:
+        plain.setdefault(_plain(name), []).append(name)
+        plain.setdefault(_plain(name.rsplit(".", 1)[-1]), []).append(name)
+    wanted, last = _plain(key), _plain(key.rsplit(".", 1)[-1])
+    for exact in (wanted, last):
+        if exact in plain:
+            return _did_you_mean(plain[exact])
+    close = difflib.get_close_matches(wanted, plain, n=3, cutoff=0.7)
+    close += difflib.get_close_matches(last, plain, n=3, cutoff=0.7)
+    names = [name for spelling in close for name in plain[spelling]]
+    if names:
+        return _did_you_mean(names)
+    return "`python launch.py --cfg job` prints every key"
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "")
+
+
+def _did_you_mean(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))[:3]
+    return "did you mean " + " or ".join(repr(name) for name in names) + "?"
+
+
+def check(key: str, value: Any, default: Any = None) -> None:
+    """Raise :class:`ConfigError` when ``value`` is impossible for ``key``.
+
+    ``default`` (the value the key has without being set) gives the kind of keys outside the table.
+    """
+    rule = RULES.get(key)
+    if rule is None:
+        _check_kind(key, value, default)
+        return
+    if isinstance(value, str) and ((value == "" and rule.empty) or value in rule.choices):
+        return
+    _CHECKS[rule.kind](key, value, rule)
+
+
+def _check_kind(key: str, value: Any, default: Any) -> None:
+    if isinstance(default, bool):
+        _check_bool(key, value, Rule("bool"))
+    elif isinstance(default, int | float):
+        _check_number(key, value, Rule("number"))
+    elif isinstance(default, ListConfig | list) and not isinstance(value, ListConfig | list):
+        raise ConfigError(f"{key}={show(value)}: wants a list like the default {show(default)}.")
+
+
+def _check_bool(key: str, value: Any, rule: Rule) -> None:
+    if isinstance(value, bool):
+        return
+    meant = str(value).strip().lower() not in ("no", "off", "n", "0", "none", "f", "fals")
+    raise ConfigError(f"{key}={show(value)}: is either True or False. Write {key}={meant}.")
+
+
+def _check_number(key: str, value: Any, rule: Rule) -> None:
+    whole = rule.kind == "int"
+    words = "".join(f" or {word!r}" for word in rule.choices)
+    wants = f"wants a {'whole number' if whole else 'number'}{_limits(rule)}{words}"
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number:
+        raise ConfigError(f"{key}={show(value)}: {wants}.")
+    if whole and value != int(value):
+        raise ConfigError(f"{key}={show(value)}: {wants}. Nearest: {round(value)}.")
+    if value < rule.low or value > rule.high:
+        limit = rule.low if value < rule.low else rule.high
+        hint = "" if rule.above and value < rule.low else f" Nearest: {limit:g}."
+        raise ConfigError(f"{key}={show(value)}: {wants}.{hint}")
+    if rule.above and value == rule.low:
+        raise ConfigError(f"{key}={show(value)}: {wants}.")
+
+
+def _check_choice(key: str, value: Any, rule: Rule) -> None:
+    hint = nearest(str(value), rule.choices)
+    everything = "" if hint.startswith("valid") else " Valid: " + ", ".join(rule.choices) + "."
+    raise ConfigError(f"{key}={show(value)}: no such choice; {hint}{everything}")
+
+
+def _check_pair(key: str, value: Any, rule: Rule) -> None:
+    words = "".join(f" or {word!r}" for word in rule.choices)
+    if not isinstance(value, ListConfig | list) or len(value) != 2:
+        raise ConfigError(f"{key}={show(value)}: wants two numbers like '{key}=[1.0,2.0]'{words}.")
+    for number in value:
+        _check_number(key, number, rule)
+    if value[0] > value[1]:
+        raise ConfigError(
+            f"{key}={show(value)}: the first number is the lower end. Nearest: [{value[1]},{value[0]}]."
+        )
+
+
+def _check_units(key: str, value: Any, rule: Rule) -> None:
+    if not isinstance(value, ListConfig | list) or not value:
+        raise ConfigError(f"{key}={show(value)}: wants a list of layer widths like '{key}=[512,256]'.")
+    for width in value:
+        _check_number(key, width, Rule("int", low=rule.low))
+
+
+def _check_text(key: str, value: Any, rule: Rule) -> None:
+    if isinstance(value, bool | list | ListConfig | dict | DictConfig) or value in ("", None):
+        raise ConfigError(f"{key}={show(value)}: wants a word.")
+
+
+def _check_device(key: str, value: Any, rule: Rule) -> None:
+    kind, _, index = str(value).partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
+        raise ConfigError(f"{key}={show(value)}: no such device; valid: cpu, cuda:0, cuda:1, ...")
+
+
+_CHECKS: dict[str, Callable[[str, Any, Rule], None]] = {
+    "bool": _check_bool,
+    "int": _check_number,
+    "number": _check_number,
+    "choice": _check_choice,
+    "pair": _check_pair,
+    "units": _check_units,
+    "text": _check_text,
+    "device": _check_device,
+}
+
+
+def _limits(rule: Rule) -> str:
+    if math.isinf(rule.low) and math.isinf(rule.high):
+        return ""
+    low = f"greater than {rule.low:g}" if rule.above else f"of at least {rule.low:g}"
+    if math.isinf(rule.high):
+        return " " + low
+    if rule.above:
+        return f" {low} and at most {rule.high:g}"
+    return f" from {rule.low:g} to {rule.high:g}"
+
+
+def show(value: Any) -> str:
+    """``value`` as one would type it on the command line."""
+    if isinstance(value, ListConfig | list | tuple):
+        return "[" + ",".join(show(part) for part in value) + "]"
+    if isinstance(value, DictConfig):
+        return str(OmegaConf.to_container(value, resolve=False))
+    return "''" if value == "" else str(value)

@@ -1,0 +1,177 @@
+"""Choices that follow from others: the preset, shorthands, batch sizes, devices."""
+
+from __future__ import annotations
+
+import random
+
+from omegaconf import DictConfig, OmegaConf
+
+from isaacmm.cli import keys
+from isaacmm.errors import ConfigError, SimulatorError, nearest
+
+GPU_SIMULATORS = ("warp", "isaaclab", "isaacgym")
+
+# IsaacGymEnvs habits: a short key at the top, and every place that has to agree with it.
+SHORTHANDS: dict[str, tuple[str, ...]] = {
+    "num_envs": ("task.env.num_envs", "train.params.config.num_actors"),
+    "max_iterations": ("train.params.config.max_epochs",),
+    "seed": ("train.params.seed",),
+    "rl_device": ("train.params.config.device",),
+    "multi_gpu": ("train.params.config.multi_gpu",),
+    "threads": ("train.params.torch_threads",),
+    "experiment": ("train.params.config.full_experiment_name",),
+    "checkpoint": ("train.params.load_path",),
+}
+
+
+def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
+    """Make the parts of ``cfg`` agree; ``given`` are the keys set by hand."""
+    if cfg.seed == -1:
+        cfg.seed = random.SystemRandom().randrange(2**31 - 1)
+        notes.append(f"seed drawn: {cfg.seed}")
+    agree(cfg, given)
+    OmegaConf.update(cfg, "train.params.load_checkpoint", bool(cfg.checkpoint))
+    fit_batches(cfg, given, notes)
+    check_rates(cfg)
+    check_devices(cfg)
+    if not cfg.headless:
+        notes.append("there is no window in this program: films of the motion are made instead.")
+
+
+def agree(cfg: DictConfig, given: set[str]) -> None:
+    """Copy each shorthand to its places; without one, the places fill in the shorthand.
+
+    Raises:
+        ConfigError: a shorthand and its place were both set, differently.
+    """
+    for short, places in SHORTHANDS.items():
+        by_hand = [place for place in places if place in given]
+        value = cfg[short]
+        if by_hand:
+            other = OmegaConf.select(cfg, by_hand[0])
+            if short in given and value != other:
+                raise ConfigError(f"{short}={value} and {by_hand[0]}={other} disagree; set one of them.")
+            value = other
+        elif value == "" and OmegaConf.select(cfg, places[0]) is not None:
+            value = OmegaConf.select(cfg, places[0])
+        cfg[short] = value
+        for place in places:
+            OmegaConf.update(cfg, place, value)
+
+
+def fit_batches(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
+    """Minibatches must divide what one iteration collects.
+
+    A size from a preset is made to fit another number of worlds (the largest divisor not above it,
+    and at least two minibatches); one set by hand is refused with the nearest that fit.
+    """
+    config = cfg.train.params.config
+    total = int(cfg.num_envs) * int(config.horizon_length)
+    size = int(config.minibatch_size)
+    if total % size:
+        key = "train.params.config.minibatch_size"
+        if key in given:
+            close = ", ".join(map(str, sorted(_divisors(total), key=lambda n: abs(n - size))[:2]))
+            raise ConfigError(
+                f"{key}={size}: does not divide the {total} samples of an iteration "
+                f"({cfg.num_envs} worlds x {config.horizon_length} steps). Nearest: {close}."
+            )
+        limit = size if total > size else max(total // 2, 1)
+        config.minibatch_size = max(divisor for divisor in _divisors(total) if divisor <= limit)
+        notes.append(
+            f"minibatch_size {config.minibatch_size} instead of {size}: it has to divide {total} samples."
+        )
+    if int(config.amp_minibatch_size) > int(config.minibatch_size):
+        config.amp_minibatch_size = int(config.minibatch_size)
+
+
+def _divisors(number: int) -> list[int]:
+    small = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
+    return small + [number // n for n in small]
+
+
+def check_rates(cfg: DictConfig) -> None:
+    """Physics runs a whole number of steps per control step."""
+    control, physics = cfg.task.env.control_hz, cfg.task.env.physics_hz
+    steps = max(round(physics / control), 1)
+    if abs(physics - steps * control) > 1e-9:
+        raise ConfigError(
+            f"task.env.physics_hz={physics:g}: must be a whole multiple of control_hz={control:g}. "
+            f"Nearest: {steps * control:g}."
+        )
+
+
+# --- machine ----------------------------------------------------------------------------------------
+
+
+def cuda_available() -> bool:
+    """Whether an NVIDIA GPU can be used."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def choose_preset(groups: dict[str, str], sim: str, notes: list[str]) -> None:
+    """Pick ``preset=`` when it was not named: gpu where CUDA and a GPU simulator are, else cpu."""
+    if "preset" in groups:
+        return
+    reason = gpu_reason(sim)
+    groups["preset"] = "cpu" if reason else "gpu"
+    notes.append(f"preset cpu: {reason}." if reason else "preset gpu: CUDA and a GPU simulator are here.")
+
+
+def gpu_reason(sim: str = "") -> str:
+    """Why the gpu preset is not the right one here, or ``''`` when it is."""
+    if sim and sim not in GPU_SIMULATORS:
+        return f"sim={sim} runs on the CPU"
+    if not cuda_available():
+        return "no CUDA device found"
+    why = simulators().get(sim or "warp")
+    return f"there is a CUDA device, but {why}" if why else ""
+
+
+def simulators() -> dict[str, str | None]:
+    """Every simulator's name, with None where it can run here, else one sentence why not."""
+    from isaacmm.sim import available
+
+    return available()
+
+
+def check_simulator(name: str) -> None:
+    """Raise unless the simulator can run here."""
+    known = simulators()
+    if name not in known:
+        runnable = ", ".join(key for key, why in known.items() if why is None)
+        raise ConfigError(f"sim={name}: no such simulator; {nearest(name, known)} Can run here: {runnable}.")
+    if known[name] is not None:
+        raise SimulatorError(f"sim={name} is not available: {known[name]}")
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Refuse CUDA devices that are not there."""
+    for key in ("sim_device", "rl_device"):
+        keys.check(key, cfg[key])
+        kind, _, index = str(cfg[key]).partition(":")
+        if kind != "cuda":
+            continue
+        if not cuda_available():
+            raise ConfigError(f"{key}={cfg[key]}: PyTorch finds no CUDA device. Nearest: {key}=cpu")
+        import torch
+
+        count = torch.cuda.device_count()
+        if int(index or 0) >= count:
+            raise ConfigError(
+                f"{key}={cfg[key]}: there are {count} CUDA devices. Nearest: {key}=cuda:{count - 1}"
+            )
+
+
+def fall_back_to_cpu(cfg: DictConfig, notes: list[str]) -> None:
+    """A checkpoint from a GPU simulator still plays where there is none: on MuJoCo, fewer worlds."""
+    uses_gpu = "cuda" in f"{cfg.sim_device}{cfg.rl_device}" and not cuda_available()
+    if simulators().get(str(cfg.sim), "unknown") is None and not uses_gpu:
+        return
+    notes.append(
+        f"trained with sim={cfg.sim} on {cfg.sim_device}, which is not here: using mujoco on the CPU."
+    )
+    cfg.sim, cfg.sim_device, cfg.rl_device = "mujoco", "cpu", "cpu"
+    cfg.num_envs = min(int(cfg.num_envs), 64)
