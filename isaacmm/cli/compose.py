@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -187,8 +188,8 @@ def _from_files(groups: dict[str, str], clips: bool = True) -> DictConfig:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
             cfg = hydra_compose("config", overrides=overrides if clips else [*overrides, "~motion"])
-    except HydraException as error:
-        raise ConfigError(f"cfg/ does not compose: {error}") from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"the files in {folder} do not compose: {error}") from error
     return cfg
 
 
@@ -202,53 +203,61 @@ class _Earlier:
 
 
 def _earlier_run(given: Words, notes: list[str]) -> _Earlier:
+    """What ``resume=``, ``checkpoint=`` and ``test=`` start from."""
     runs_dir = Path(str(given.value("runs_dir", "runs")))
     text = str(given.value("checkpoint", ""))
-    name = str(given.value("experiment", ""))
+    testing = given.value("test", False) is True
     if given.value("resume", False) is True:
-        if given.value("test", False) is True:
+        if testing:
             raise ConfigError("test=True and resume=True: one plays, the other trains; give one of them.")
-        if text and text != "latest":
-            checkpoint = runs.find_checkpoint(text, runs_dir)
-            folder = runs.run_of(checkpoint)
-            if folder is None:
-                raise CheckpointError(
-                    f"resume=True: {checkpoint} lies in no run folder (a config.yaml belongs beside nn/). "
-                    "Without resume=True its weights can start a new run."
-                )
-        else:
-            folder = runs.find_run(name or "latest", runs_dir)
-            files = runs.checkpoints(folder)
-            if not files:
-                notes.append(f"{folder.name} was stopped before its first checkpoint: it starts again.")
-            checkpoint = files[0] if files else None
-        return _Earlier(checkpoint, folder, _saved_config(folder))
-    if not text and given.value("test", False) is True:
+        return _run_to_resume(text, str(given.value("experiment", "")), runs_dir, notes)
+    if testing and not text:
         text = "latest"
         notes.append("no checkpoint= given: playing the newest.")
     if not text:
         return _Earlier()
     checkpoint = runs.find_checkpoint(text, runs_dir)
     folder = runs.run_of(checkpoint)
-    config = _saved_config(folder) if folder else None
-    if config is None:
-        notes.append(
-            f"no config.yaml beside {checkpoint.name}: using this command's settings; they must fit it."
-        )
-    return _Earlier(checkpoint, folder, config)
+    return _Earlier(checkpoint, folder, _saved_config(folder) if folder else _config_inside(checkpoint))
+
+
+def _run_to_resume(text: str, name: str, runs_dir: Path, notes: list[str]) -> _Earlier:
+    if text and text != "latest":
+        checkpoint = runs.find_checkpoint(text, runs_dir)
+        folder = runs.run_of(checkpoint)
+        if folder is None:
+            raise CheckpointError(
+                f"resume=True: {checkpoint} lies in no run folder (a config.yaml belongs beside nn/). "
+                "Without resume=True its weights can start a new run."
+            )
+        return _Earlier(checkpoint, folder, _saved_config(folder))
+    folder = runs.find_run(name or "latest", runs_dir)
+    files = runs.checkpoints(folder)
+    if not files:
+        notes.append(f"{folder.name} was stopped before its first checkpoint: it starts again.")
+    return _Earlier(files[0] if files else None, folder, _saved_config(folder))
 
 
 def _saved_config(folder: Path) -> DictConfig:
     path = folder / runs.CONFIG_FILE
     try:
         saved = OmegaConf.load(path)
-    except (OSError, ValueError, OmegaConfBaseException, Exception) as error:
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(saved, DictConfig) or any(
-        section not in saved for section in ("task", "train", "motion")
-    ):
-        raise CheckpointError(f"{path} is not the configuration of a run: no task, train and motion in it.")
-    return saved
+    return _as_run_config(saved, path)
+
+
+def _config_inside(checkpoint: Path) -> DictConfig:
+    """The configuration that a checkpoint away from its run folder carries itself."""
+    from isaacmm.learn.checkpoint import load
+
+    return _as_run_config(OmegaConf.create(load(checkpoint).get("config") or {}), checkpoint)
+
+
+def _as_run_config(saved: Any, path: Path) -> DictConfig:
+    if isinstance(saved, DictConfig) and all(section in saved for section in ("task", "train", "motion")):
+        return saved
+    raise CheckpointError(f"{path} has no configuration of a run in it: no task, train and motion.")
 
 
 def _from_earlier(earlier: _Earlier, given: Words) -> DictConfig:

@@ -85,8 +85,11 @@ RULES: dict[str, Rule] = {
     _ENV + "physics_hz": _positive(),
     _ENV + "action": _one_of("classic", "radians"),
     _ENV + "reference": _one_of("none", "observe", "residual"),
-    _ENV + "amp_frames": _whole(low=2),
+    _ENV + "amp_frames": _whole(),
     _ENV + "dof_observation": _one_of("tan_norm", "angles"),
+    _ENV + "track_reference": Rule("bool"),
+    _ENV + "reward.sharpness": _positive(),
+    _ENV + "reward.facing": _at_least_zero(1),
     _ENV + "task_reward": _one_of("steering", "local", "classic"),
     _ENV + "command.speed": Rule("pair", low=0, high=20, choices=("auto",)),
     _ENV + "command.heading_change": _at_least_zero(math.pi),
@@ -102,6 +105,9 @@ RULES: dict[str, Rule] = {
     _CONFIG + "task_reward_w": _at_least_zero(),
     _CONFIG + "disc_reward_w": _at_least_zero(),
     _CONFIG + "disc_reward_scale": _positive(),
+    _CONFIG + "geo_style_scale": _at_least_zero(),
+    _CONFIG + "geo_floor_start": _at_least_zero(1),
+    _CONFIG + "geo_floor_end": _at_least_zero(1),
     _CONFIG + "horizon_length": _whole(),
     _CONFIG + "minibatch_size": _whole(),
     _CONFIG + "mini_epochs": _whole(),
@@ -109,11 +115,17 @@ RULES: dict[str, Rule] = {
     _CONFIG + "tau": Rule("number", low=0, high=1),
     _CONFIG + "e_clip": Rule("number", low=0, high=1, above=True),
     _CONFIG + "learning_rate": Rule("number", low=0, high=1, above=True),
-    _CONFIG + "lr_schedule": _one_of("constant", "adaptive", "linear"),
+    _CONFIG + "lr_schedule": _one_of("constant", "adaptive"),
     _CONFIG + "kl_threshold": _positive(),
+    _CONFIG + "bound_loss_type": _one_of("bound", "regularisation"),
+    _CONFIG + "bounds_loss_coef": _at_least_zero(),
+    _CONFIG + "max_learning_rate": _positive(),
+    _CONFIG + "advantage_clip": _at_least_zero(),
     _CONFIG + "grad_norm": _positive(),
     _CONFIG + "torch_compile": Rule("bool"),
     _CONFIG + "disc_loss": _one_of("bce", "lsgan"),
+    _CONFIG + "disc_learning_rate": _at_least_zero(1),
+    _CONFIG + "disc_updates": _whole(low=0),
     _CONFIG + "disc_coef": _at_least_zero(),
     _CONFIG + "disc_logit_reg": _at_least_zero(),
     _CONFIG + "disc_grad_penalty": _at_least_zero(),
@@ -146,20 +158,24 @@ def nearest_keys(key: str, valid: Iterable[str]) -> str:
     Spelling habits of other trainers (``numEnvs``, ``num-envs``) and a missing or wrong section
     (``reward_combine``, ``train.reward_combine``) all lead to the right key.
     """
-    plain: dict[str, list[str]] = {}
+    spelled: dict[str, list[str]] = {}
     for name in valid:
-        plain.setdefault(_plain(name), []).append(name)
-        plain.setdefault(_plain(name.rsplit(".", 1)[-1]), []).append(name)
+        spelled.setdefault(_plain(name), []).append(name)
+        spelled.setdefault(_plain(name.rsplit(".", 1)[-1]), []).append(name)
     wanted, last = _plain(key), _plain(key.rsplit(".", 1)[-1])
     for exact in (wanted, last):
-        if exact in plain:
-            return _did_you_mean(plain[exact])
-    close = difflib.get_close_matches(wanted, plain, n=3, cutoff=0.7)
-    close += difflib.get_close_matches(last, plain, n=3, cutoff=0.7)
-    names = [name for spelling in close for name in plain[spelling]]
-    if names:
-        return _did_you_mean(names)
-    return "`python launch.py --cfg job` prints every key"
+        if exact in spelled:
+            return _did_you_mean(sorted(spelled[exact], key=len))
+    close = [
+        (difflib.SequenceMatcher(None, word, spelling).ratio(), name)
+        for spelling, names in spelled.items()
+        for word in {wanted, last}
+        for name in names
+    ]
+    best = max(close)[0]
+    if best < 0.7:
+        return "`python launch.py --cfg job` prints every key"
+    return _did_you_mean([name for score, name in sorted(close, reverse=True) if score > best - 0.1])
 
 
 def _plain(key: str) -> str:
@@ -210,12 +226,11 @@ def _check_number(key: str, value: Any, rule: Rule) -> None:
         raise ConfigError(f"{key}={show(value)}: {wants}.")
     if whole and value != int(value):
         raise ConfigError(f"{key}={show(value)}: {wants}. Nearest: {round(value)}.")
-    if value < rule.low or value > rule.high:
-        limit = rule.low if value < rule.low else rule.high
-        hint = "" if rule.above and value < rule.low else f" Nearest: {limit:g}."
-        raise ConfigError(f"{key}={show(value)}: {wants}.{hint}")
-    if rule.above and value == rule.low:
+    if rule.above and value <= rule.low:
         raise ConfigError(f"{key}={show(value)}: {wants}.")
+    if not rule.low <= value <= rule.high:
+        limit = rule.low if value < rule.low else rule.high
+        raise ConfigError(f"{key}={show(value)}: {wants}. Nearest: {limit:g}.")
 
 
 def _check_choice(key: str, value: Any, rule: Rule) -> None:

@@ -81,8 +81,6 @@ def fit_batches(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
         notes.append(
             f"minibatch_size {config.minibatch_size} instead of {size}: it has to divide {total} samples."
         )
-    if int(config.amp_minibatch_size) > int(config.minibatch_size):
-        config.amp_minibatch_size = int(config.minibatch_size)
 
 
 def _divisors(number: int) -> list[int]:
