@@ -1,0 +1,292 @@
+"""HumanoidAMP: a simulated character that goes where it is told, in the style of clips."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.character import CharacterModel
+from isaacmm.envs import rewards
+from isaacmm.envs.actions import ActionMap
+from isaacmm.envs.commands import SteeringCommand
+from isaacmm.envs.observations import Proprioception, Slice
+from isaacmm.envs.reference import ReferenceTable
+from isaacmm.errors import ConfigError, SimulatorError, nearest
+from isaacmm.motion.library import MotionLibrary
+from isaacmm.sim.simulator import Simulator
+from isaacmm.state import MotionState, ResetState
+
+REFERENCES = ("none", "observe", "residual")
+
+
+class HumanoidAMP(gym.vector.VectorEnv):
+    """Vectorised environment; tensors in, tensors out, worlds reset themselves.
+
+    One step: PD targets are held for a control step; the transition is judged (reward, falls,
+    time-outs, discriminator observation); only then are finished worlds put into a random reference
+    state, with the history of that reference. So the observation that ends an episode is the one the
+    character died with, never the clip's.
+
+    The observation is :class:`Proprioception`, then the command (3), then, with ``reference`` other
+    than ``none``, the hinge angles of the reference one control step ahead (D).
+
+    ``reference``: ``none`` knows only itself and the command; ``observe`` also sees the next pose of a
+    playhead in the library; ``residual`` adds its action to that pose. With a reference the commanded
+    speed is the playing clip's own.
+
+    ``info`` of :meth:`step`: ``amp_obs [N, H*F]`` newest frame first and ``final_obs [N, O]``, both
+    from before any reset; ``reward_terms`` name -> ``[N]``; ``diverged [N]`` worlds whose simulation
+    blew up in this step; ``episode_steps [N]`` length so far, the one just ended included.
+
+    Args:
+        config: ``task.env`` (cfg/task/HumanoidAMP.yaml).
+        simulator: the worlds.
+        library: reference clips of the same character.
+        character: the model.
+        seed: of commands and resets.
+    """
+
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP, "render_modes": []}
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        simulator: Simulator,
+        library: MotionLibrary,
+        character: CharacterModel,
+        seed: int = 42,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.simulator, self.library = simulator, library
+        self.device = torch.device(device)
+        self.character = character.to(self.device)
+        self.num_envs = simulator.num_envs
+        self.dt = simulator.control_dt
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+        self.reference_mode = _choice(config, "reference", REFERENCES, "none")
+        self.reward_kind = _choice(config, "task_reward", rewards.KINDS, "steering")
+        self.reset_kind = _choice(config, "reset", ("random", "default"), "random")
+        self.amp_frames = int(config.get("amp_frames", 2))
+        self.max_steps = round(float(config.get("episode_seconds", 10.0)) / self.dt)
+        if self.amp_frames < 1 or self.max_steps < 2:
+            raise ConfigError("task.env: amp_frames must be at least 1 and episode_seconds longer than a control step")
+        reward = dict(config.get("reward", {}))
+        self.sharpness = float(reward.get("sharpness", 2.0))
+        self.facing = float(reward.get("facing", 0.5))
+        self.track_reference = bool(config.get("track_reference", False)) and self.reference_mode != "none"
+
+        self.observe = Proprioception(self.character, config.get("dof_observation", "angles"))
+        self.actions = ActionMap(self.character.skeleton, config.get("action", "radians"))
+        self.table = ReferenceTable(library, self.observe, 1.0 / self.dt, history=self.amp_frames)
+        self.clip_speeds = library.mean_speed()
+        self.command = SteeringCommand.from_config(
+            dict(config.get("command", {})), self.num_envs, self.clip_speeds, self.dt, self.generator, self.device
+        )
+        self._falls = self._fall_heights(dict(config.get("termination", {})))
+
+        dofs = self.character.skeleton.num_dofs
+        self.observation_size = self.observe.size + self.command.size
+        self.observation_size += dofs if self.reference_mode != "none" else 0
+        self.amp_observation_size = self.amp_frames * self.observe.size
+        limit = 1.0 if self.actions.kind == "classic" else np.pi
+        self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (self.observation_size,), np.float32)
+        self.single_action_space = gym.spaces.Box(-limit, limit, (dofs,), np.float32)
+        self.amp_observation_space = gym.spaces.Box(-np.inf, np.inf, (self.amp_observation_size,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+        n, device = self.num_envs, self.device
+        self.steps = torch.zeros(n, dtype=torch.int64, device=device)
+        self.playhead = torch.zeros(n, dtype=torch.int64, device=device)
+        self.history = torch.zeros(n, self.amp_frames, self.observe.size, device=device)
+        self.root_yaw = torch.zeros(n, device=device)
+        self.diverged_total = 0
+        #: wall time spent in the simulator so far, for the share that training logs
+        self.physics_seconds = 0.0
+
+    # ------------------------------------------------------------- gymnasium
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Put every world into a fresh state. Returns ``obs [N, O]`` and an empty info."""
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        self._reset(torch.arange(self.num_envs, device=self.device))
+        return self._observation(), {}
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:  # type: ignore[override]
+        """One control step with ``actions [N, D]``.
+
+        Returns:
+            ``obs [N, O]`` (of the new episode where one ended), task ``reward [N]``, ``terminated [N]``
+            and ``truncated [N]`` bool, ``info`` (see the class).
+        """
+        targets = self.actions(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
+        if self.reference_mode == "residual":
+            targets = targets + self.table.dofs(self.table.advance(self.playhead))[0]
+        begin = time.perf_counter()
+        self.simulator.step(targets)
+        state = self.simulator.state()
+        self.physics_seconds += time.perf_counter() - begin
+        diverged = self.simulator.diverged()
+        self.steps += 1
+        if self.reference_mode != "none":
+            self.playhead = self.table.advance(self.playhead)
+
+        frame = self.observe(state)
+        if diverged.any():
+            # the state of a world that blew up is garbage: it must reach neither reward nor network
+            frame = torch.where(diverged[:, None], self.history[:, 0], frame)
+            self.diverged_total += int(diverged.sum())
+        self.history = torch.cat((frame[:, None], self.history[:, :-1]), dim=1)
+        self.root_yaw = torch.where(diverged, self.root_yaw, rotation.yaw(state.root_rot))
+
+        terms = self._rewards(state)
+        reward = torch.where(diverged, 0.0, terms["task"])
+        terminated = self._fallen(state) | diverged
+        truncated = (self.steps >= self.max_steps) & ~terminated
+        done = terminated | truncated
+
+        info: dict[str, Any] = {
+            "amp_obs": self.history.flatten(1),
+            "final_obs": self._observation(),
+            "reward_terms": terms,
+            "diverged": diverged,
+            "episode_steps": self.steps.clone(),
+        }
+        self.command.advance(keep_speed=self.reference_mode != "none")
+        ids = done.nonzero().flatten()
+        if len(ids):
+            self._reset(ids)
+        return self._observation(), reward, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the simulator."""
+        self.simulator.close()
+
+    # -------------------------------------------------------- demonstrations
+    def demo_obs(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Discriminator observations ``[n, H*F]`` of the clips, made by the agent's own function."""
+        return self.table.histories(self.table.sample(n, generator or self.generator)).flatten(1)
+
+    @property
+    def observation_slices(self) -> list[Slice]:
+        """What every number of the observation means."""
+        parts = self.observe.slices()
+        parts += self.command.slices(self.observe.size)
+        if self.reference_mode != "none":
+            start = self.observe.size + self.command.size
+            names = self.character.skeleton.dof_names
+            parts.append(Slice("reference_joint_positions", start, start + len(names), "rad", "joint", names))
+        return parts
+
+    # -------------------------------------------------------------- internals
+    def _observation(self) -> Tensor:
+        parts = [self.history[:, 0], self.command.observation(self.root_yaw)]
+        if self.reference_mode != "none":
+            parts.append(self.table.dofs(self.table.advance(self.playhead))[0])
+        return torch.cat(parts, dim=1)
+
+    def _rewards(self, state: MotionState) -> dict[str, Tensor]:
+        speed = self.command.speed
+        velocity = rewards.local_velocity(state.root_rot, state.root_vel)
+        if self.reward_kind == "classic":
+            task = rewards.classic(velocity, speed)
+        elif self.reward_kind == "local":
+            task = rewards.local(velocity, speed, self.sharpness)
+        else:
+            task = rewards.steering(
+                state.root_vel, self.root_yaw, self.command.yaw, speed, self.sharpness, self.facing
+            )
+        along = (state.root_vel[:, :2] * self.command.direction()).sum(-1)
+        terms = {
+            "task": task,
+            "speed_error": (along - speed).abs(),
+            "heading_error": rotation.wrap_angle(self.command.yaw - self.root_yaw).abs(),
+        }
+        if self.track_reference:
+            terms["tracking"] = rewards.pose_tracking(state.dof_pos, self.table.dofs(self.playhead)[0])
+            terms["task"] = task * terms["tracking"]
+        return terms
+
+    def _fallen(self, state: MotionState) -> Tensor:
+        heights = state.body_pos[:, self._falls[0], 2]
+        return (heights < self._falls[1]).any(dim=-1)
+
+    def _fall_heights(self, config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Bodies and the heights below which they mean a fall: the root (the pelvis) and the head."""
+        bodies = {"pelvis_height": 0, "head_height": self.character.head_id}
+        for key in config:
+            if key not in bodies:
+                raise ConfigError(f"task.env.termination.{key} is not known; {nearest(str(key), bodies)}")
+        ids = [bodies[str(key)] for key in config]
+        heights = [float(value) for value in config.values()]
+        return torch.tensor(ids, dtype=torch.int64, device=self.device), torch.tensor(heights, device=self.device)
+
+    def _reset(self, ids: Tensor) -> None:
+        """Random state initialisation (Peng et al. 2018, DeepMimic, sec. 6), history included."""
+        rows = self.table.sample(len(ids), self.generator)
+        if self.reset_kind == "default":
+            rows = self.table.first[self.table.clip[rows]] + (self.table.history - 1) * self.table.stride
+        state: ResetState = self.table.reset_state(rows)
+        self.simulator.reset(ids, state)
+        self.history[ids] = self.table.histories(rows)
+        self.steps[ids] = 0
+        self.playhead[ids] = rows
+        yaw = self.table.yaw[rows]
+        self.root_yaw[ids] = yaw
+        speed = self.clip_speeds[self.table.clip[rows]] if self.reference_mode != "none" else None
+        self.command.reset(ids, yaw, speed)
+
+    # ------------------------------------------------------------------ resume
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on bit for bit (if the simulator can be copied)."""
+        state: dict[str, Any] = {
+            "steps": self.steps.clone(),
+            "playhead": self.playhead.clone(),
+            "history": self.history.clone(),
+            "root_yaw": self.root_yaw.clone(),
+            "command": self.command.state_dict(),
+            "generator": self.generator.get_state(),
+            "diverged_total": self.diverged_total,
+        }
+        if "snapshot" in self.simulator.capabilities:
+            state["simulator"] = self.simulator.snapshot()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; without a simulator snapshot all worlds start afresh."""
+        if state["steps"].shape != self.steps.shape:
+            raise SimulatorError(
+                f"the saved environment has {len(state['steps'])} worlds, this one {self.num_envs}; "
+                f"resume with num_envs={len(state['steps'])}"
+            )
+        self.generator.set_state(state["generator"].cpu())
+        self.diverged_total = int(state["diverged_total"])
+        if "simulator" not in state or "snapshot" not in self.simulator.capabilities:
+            self._reset(torch.arange(self.num_envs, device=self.device))
+            return
+        for name in ("steps", "playhead", "history", "root_yaw"):
+            getattr(self, name).copy_(state[name])
+        self.command.load_state_dict(state["command"])
+        self.simulator.restore(state["simulator"])
+
+    def current_observation(self) -> Tensor:
+        """The observation ``[N, O]`` of the present moment, without stepping."""
+        return self._observation()
+
+
+def _choice(config: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str) -> str:
+    value = str(config.get(key, default))
+    if value not in choices:
+        raise ConfigError(f"task.env.{key} '{value}' is not known; {nearest(value, choices)}")
+    return value

@@ -1,0 +1,64 @@
+"""An AMPAgent from a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rl_games.common import tr_helpers
+from rl_games.common.algo_observer import AlgoObserver
+
+from isaacmm.amp.trainer import StyleTrainer
+from isaacmm.envs.humanoid_amp import HumanoidAMP
+from isaacmm.learn import build
+from isaacmm.learn.rl_games import env as env_adapter
+from isaacmm.learn.rl_games import network
+from isaacmm.learn.rl_games.agent import AMPAgent
+
+log = logging.getLogger(__name__)
+
+
+def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
+    """Networks, optimisers, discriminator, all seeded.
+
+    Args:
+        cfg: the composed configuration.
+        env: built from the same one.
+        folder: the run's; rl-games puts its summaries there.
+    """
+    params: dict[str, Any] = OmegaConf.to_container(cfg.train.params, resolve=True)  # type: ignore[assignment]
+    threads = int(params.get("torch_threads") or 0)
+    if threads:
+        torch.set_num_threads(threads)
+    seed = int(cfg.seed)
+    torch.manual_seed(seed)
+    env_adapter.register(env)
+    network.register()
+    config = params["config"]
+    config.update(
+        env_name=env_adapter.NAME,
+        num_actors=env.num_envs,
+        device=str(cfg.rl_device),
+        train_dir=str(folder.parent),
+        full_experiment_name=folder.name,
+        reward_shaper=tr_helpers.DefaultRewardsShaper(**dict(config.get("reward_shaper") or {"scale_value": 1})),
+        features={"observer": AlgoObserver()},
+        combiner=build.combiner(params),
+        style=StyleTrainer(
+            env.amp_observation_size, env.demo_obs, build.style_config(params), seed + 1, str(cfg.rl_device)
+        ),
+    )
+    # rl-games prints what it builds; a person who trains a humanoid needs none of it
+    talk = io.StringIO()
+    with contextlib.redirect_stdout(talk):
+        agent = AMPAgent("run", params)
+    log.debug("rl-games: %s", talk.getvalue())
+    return agent
+
+
+__all__ = ["make_agent"]

@@ -1,0 +1,100 @@
+"""Collecting a horizon of transitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from isaacmm.learn.rl_games.agent import AMPAgent
+
+
+@dataclass
+class Batch:
+    """``T`` steps of ``N`` worlds; everything ``[T, N, ...]``."""
+
+    obs: Tensor
+    actions: Tensor
+    mus: Tensor
+    sigmas: Tensor
+    neglogp: Tensor
+    values: Tensor
+    next_values: Tensor
+    task_reward: Tensor
+    amp_obs: Tensor
+    dones: Tensor
+    truncated: Tensor
+    diverged: Tensor
+    episode_steps: Tensor
+    speed_error: Tensor
+    heading_error: Tensor
+    last_obs: Tensor
+    physics_seconds: float
+    advantages: Tensor = field(default_factory=lambda: torch.empty(0))
+    returns: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def samples(self) -> int:
+        """``T * N``."""
+        return self.dones.numel()
+
+
+class Rollouts:
+    """Steps an agent's environment; buffers are allocated once and reused."""
+
+    def __init__(self, agent: AMPAgent) -> None:
+        self.agent = agent
+        self._buffers: dict[str, Tensor] = {}
+
+    def _put(self, name: str, step: int, value: Tensor) -> None:
+        buffer = self._buffers.get(name)
+        if buffer is None:
+            shape = (self.agent.horizon_length, *value.shape)
+            buffer = self._buffers[name] = torch.zeros(shape, dtype=value.dtype, device=value.device)
+        buffer[step] = value
+
+    @torch.no_grad()
+    def collect(self, obs: Tensor) -> Batch:
+        """A horizon of transitions from observation ``obs [N, O]`` on."""
+        agent, env = self.agent, self.agent.env
+        finals: list[tuple[int, Tensor, Tensor]] = []
+        physics = env.physics_seconds
+        for t in range(agent.horizon_length):
+            out = agent.model({"is_train": False, "prev_actions": None, "obs": obs, "rnn_states": None})
+            self._put("obs", t, obs)
+            self._put("actions", t, out["actions"])
+            self._put("mus", t, out["mus"])
+            self._put("sigmas", t, out["sigmas"])
+            self._put("neglogp", t, out["neglogpacs"].view(-1))
+            self._put("values", t, out["values"].squeeze(-1))
+            obs, reward, terminated, truncated, info = env.step(out["actions"])
+            self._put("task_reward", t, reward)
+            self._put("amp_obs", t, info["amp_obs"])
+            self._put("dones", t, terminated | truncated)
+            self._put("truncated", t, truncated)
+            self._put("diverged", t, info["diverged"])
+            self._put("episode_steps", t, info["episode_steps"])
+            self._put("speed_error", t, info["reward_terms"]["speed_error"])
+            self._put("heading_error", t, info["reward_terms"]["heading_error"])
+            worlds = truncated.nonzero().flatten()
+            if len(worlds):
+                finals.append((t, worlds, info["final_obs"][worlds]))
+        values, dones = self._buffers["values"], self._buffers["dones"]
+        last = self._values(obs)
+        next_values = torch.cat((values[1:], last[None])) * (~dones)
+        if finals:
+            # time-outs continue in the mind: value of the true last observation, not of the reset one
+            at_end = self._values(torch.cat([rows for _, _, rows in finals]))
+            t_index = torch.cat([torch.full_like(worlds, t) for t, worlds, _ in finals])
+            next_values[t_index, torch.cat([worlds for _, worlds, _ in finals])] = at_end
+        fields: dict[str, Any] = dict(self._buffers)
+        return Batch(**fields, next_values=next_values, last_obs=obs, physics_seconds=env.physics_seconds - physics)
+
+    def _values(self, obs: Tensor) -> Tensor:
+        out = self.agent.model({"is_train": False, "prev_actions": None, "obs": obs, "rnn_states": None})
+        return out["values"].squeeze(-1)
+
+
