@@ -56,6 +56,7 @@ class MujocoSimulator:
             {"push", "gains", "snapshot"} | ({"contact_force"} if config.contact_force else set())
         )
         self.mj_model = build_model(model, config)
+        _log_quietly()
         self.batch: Batch | None = Batch(
             self.mj_model,
             self.num_envs,
@@ -337,6 +338,17 @@ class MujocoSimulator:
                 )
             values[field.name] = value[order]
         return values
+
+
+def _log_quietly() -> None:
+    """Keep MuJoCo's divergence warnings off the console and out of a file in the working folder.
+
+    :meth:`MujocoSimulator.diverged` reports them; the setting is the process's own, not the model's.
+    """
+    log = mujoco.MjLogConfig.get()
+    log.logto_console = False
+    log.logto_file = False
+    log.set()
 
 
 def _index(ids: list[int]) -> slice | list[int]:
