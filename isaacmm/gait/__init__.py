@@ -1,0 +1,1 @@
+"""Walking, running and standing clips made from published facts about human gait."""

@@ -1,0 +1,233 @@
+"""Find the gait that is closest to the published joint curves *and* obeys mechanics.
+
+Curves alone, put on a body, slip and fall over; exact feet alone look wooden.  So the gait is a nonlinear least
+squares problem: stay near the joint curves and the usual motion of pelvis, trunk and arms (in units of their
+standard deviation), keep the centre of pressure that the motion asks for inside the feet, ask no more
+friction or twist than a floor gives, fall freely while running in the air, clear the floor in the swing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from isaacmm.gait import curves
+from isaacmm.gait.body import Body
+from isaacmm.gait.dynamics import GRAVITY, wrench
+from isaacmm.gait.laws import Plan
+from isaacmm.gait.pattern import LAYOUT, SERIES, pose, roll_of, straight
+
+SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Expected value and spread of every parameter."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+def prior(body: Body, plan: Plan) -> Prior:
+    """Usual motion of pelvis, trunk and arms at this speed (amplitudes: Inman, Perry; Orendurff 2004), feet at the
+    knots' values.  Spreads say how far mechanics may pull each block."""
+    mean, spread = np.zeros(LAYOUT.size), np.ones(LAYOUT.size)
+
+    def put(name: str, values: dict[int, float], tolerance: float | dict[int, float]) -> None:
+        """Fill a block: index within it -> value."""
+        cut = LAYOUT.slices[name]
+        spread[cut] = tolerance if not isinstance(tolerance, dict) else 1.0
+        if isinstance(tolerance, dict):
+            for i, t in tolerance.items():
+                spread[cut.start + i] = t
+        for i, v in values.items():
+            mean[cut.start + i] = v
+
+    deg = np.deg2rad(1.0)
+    v, run = plan.speed, plan.running
+    pace = v / 3.0 if run else v / 1.3
+    put("x", {}, {0: 0.01, 1: 0.01, 2: 0.003, 3: 0.003, 4: 0.001, 5: 0.001})
+    sway = (0.010 if run else 0.024 - 0.006 * pace)
+    put("y", {1: -sway}, {0: 0.006, 1: 0.006, 2: 0.003, 3: 0.003, 4: 0.001, 5: 0.001})
+    height = body.leg_length - (0.055 if run else 0.010 + 0.008 * pace)
+    put("z", {0: height}, {0: 0.03, 1: 0.02, 2: 0.02, 3: 0.006, 4: 0.006, 5: 0.003, 6: 0.003, 7: 0.001, 8: 0.001})
+    # right heel strike: right side of the pelvis forward (positive yaw), left side about to drop
+    put("yaw", {0: (6 if run else 4) * pace * deg},
+        {0: 1.5 * deg, 1: 1.5 * deg, 2: 0.5 * deg, 3: 0.5 * deg, 4: 0.2 * deg, 5: 0.2 * deg})
+    put("roll", {1: -(4 if run else 3.5) * deg},
+        {0: 0.8 * deg, 1: 0.8 * deg, 2: 0.4 * deg, 3: 0.4 * deg, 4: 0.2 * deg, 5: 0.2 * deg})
+    put("pitch", {0: (4 if run else 0.5) * deg}, {0: deg, 1: 0.5 * deg, 2: 0.5 * deg, 3: 0.25 * deg, 4: 0.25 * deg})
+    put("lean", {0: (4 if run else 1.5) * deg}, {0: deg, 1: 0.5 * deg, 2: 0.5 * deg, 3: 0.25 * deg, 4: 0.25 * deg})
+    put("bend", {1: 3 * deg}, 1.5 * deg)
+    put("twist", {0: -(14 if run else 8) * pace * deg}, 3 * deg)
+    if run:
+        put("shoulder", {0: 12 * deg, 1: 30 * pace * deg}, 5 * deg)
+        put("elbow", {0: 82 * deg, 1: -8 * deg}, 6 * deg)
+        put("abduct", {0: 12 * deg}, 3 * deg)
+        put("inward", {0: 15 * deg}, 5 * deg)
+    else:
+        put("shoulder", {0: 5 * deg, 1: 16 * pace * deg}, 3 * deg)
+        put("elbow", {0: (16 + 9 * pace) * deg, 1: -8 * pace * deg}, 4 * deg)
+        put("abduct", {0: 7 * deg}, 2 * deg)
+        put("inward", {0: 8 * deg}, 4 * deg)
+    put("ahead", {0: plan.stride * plan.stance * (0.36 if run else 0.34)}, 0.06)
+    put("strike", {0: (10 if run else 10 + 7 * pace) * deg}, 4 * deg)
+    put("push", {0: (52 if run else 55 + 9 * pace) * deg}, 6 * deg)
+    put("lift", {0: 1.5}, 0.7)
+    put("flat", {0: 0.07 if run else 0.115}, 0.015)
+    put("heel_off", {0: plan.stance * (0.45 if run else 0.55)}, 0.03)
+    for axis in ("along", "side", "up"):
+        put(f"swing_{axis}", {}, 0.06 if axis != "side" else 0.01)
+    put("swing_pitch", {}, 20 * deg)
+    return Prior(mean, spread)
+
+
+def curve_targets(body: Body, plan: Plan, phase: np.ndarray, gain: float) -> dict[str, np.ndarray]:
+    """Published curves at this speed as the humanoid's hinge angles (rad)."""
+    series = curves.leg_curves(plan.running)
+    hip = curves.evaluate(series["hip"], phase, gain) - np.deg2rad(curves.PELVIC_TILT)
+    knee = curves.evaluate(series["knee"], phase, gain)
+    ankle = curves.evaluate(series["ankle"], phase, gain)
+    return {"hip_y": -hip, "knee": np.maximum(knee, np.deg2rad(2.0)), "ankle_y": -ankle}
+
+
+def slipless_stride(body: Body, plan: Plan, gain: float, samples: int = 200) -> float:
+    """Distance (m) per cycle that the curves alone travel when the lowest sole edge never slips."""
+    phase = np.arange(samples) / samples
+    angle = curve_targets(body, plan, phase, gain)
+
+    def edges(shift: float) -> tuple[np.ndarray, np.ndarray]:
+        at = np.interp
+        hip, knee, ankle = (at((phase + shift) % 1, phase, angle[n], period=1) for n in ("hip_y", "knee", "ankle_y"))
+        foot = hip + knee + ankle
+        # x forward and z up of the ankle relative to the hip, then of both sole edges
+        x = -body.thigh_length * np.sin(hip) - body.shin_length * np.sin(hip + knee)
+        z = -body.thigh_length * np.cos(hip) - body.shin_length * np.cos(hip + knee)
+        ex = np.stack([x + e * np.cos(foot) + body.sole[3] * np.sin(foot) for e in body.sole[:2]], -1)
+        ez = np.stack([z - e * np.sin(foot) + body.sole[3] * np.cos(foot) for e in body.sole[:2]], -1)
+        return ex, ez
+
+    (rx, rz), (lx, lz) = edges(0.0), edges(0.5)
+    ex, ez = np.concatenate([rx, lx], -1), np.concatenate([rz, lz], -1)
+    low = np.argmin(ez, -1)
+    step = np.roll(ex, -1, 0) - ex
+    return float(-np.take_along_axis(step, low[:, None], 1).sum())
+
+
+def curve_gain(body: Body, plan: Plan) -> float:
+    """Amplitude of the curves whose slip-free stride is the planned one (bisection); flight is subtracted."""
+    flight = plan.stride * max(0.0, 1 - 2 * plan.stance) if plan.running else 0.0
+    low, high = 0.3, 1.6
+    for _ in range(40):
+        middle = (low + high) / 2
+        if slipless_stride(body, plan, middle) < plan.stride - flight:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+class Problem:
+    """Residuals of one gait; `residuals` takes any number of parameter vectors at once."""
+
+    def __init__(self, body: Body, plan: Plan, samples: int = SAMPLES) -> None:
+        self.body, self.plan = body, plan
+        self.phase = np.arange(samples) / samples
+        self.dt = plan.duration / samples
+        self.prior = prior(body, plan)
+        self.floor = 1.0
+        self.gain = 1.0 if plan.running else curve_gain(body, plan)
+        self.targets = curve_targets(body, plan, self.phase, min(self.gain, 1.15))
+
+    def motion(self, parameters: np.ndarray) -> dict[str, np.ndarray]:
+        """Pose, body transforms and floor wrench over one cycle for parameters `[..., P]`."""
+        frame, holds = straight(self.plan, parameters, self.phase)
+        out = pose(self.body, self.plan, parameters, self.phase, frame, holds)
+        pos, rot = self.body.fk(out["root_pos"], out["root_rot"], out["dofs"])
+        out.update(wrench(self.body, pos, rot, self.dt, np.array([self.plan.stride, 0.0, 0.0])), pos=pos, rot=rot)
+        return out
+
+    def residuals(self, parameters: np.ndarray) -> np.ndarray:
+        """`[..., P]` -> `[..., R]`."""
+        body, plan, run = self.body, self.plan, self.plan.running
+        m = self.motion(parameters)
+        lead = parameters.shape[:-1]
+        parts = [(parameters - self.prior.mean) / self.prior.spread]
+        n = len(self.phase)
+        for name, target in self.targets.items():
+            sd = np.deg2rad(curves.CURVE_SD[name.split("_")[0]])
+            parts.append(2.0 * (m["dofs"][..., body.dof(f"right_{name}")] - target) / sd / np.sqrt(n) * 3)
+        # the floor; weights grow during the solve
+        w = self.floor
+        mass = body.masses.sum()
+        force = m["force"] / (mass * GRAVITY)
+        load = np.clip(force[..., 2], 0, 1)
+        support = self.support(m)
+        over = np.maximum(support[0] - m["pressure"], 0) + np.maximum(m["pressure"] - support[1], 0)
+        over = np.clip(over, -0.5, 0.5) * load[..., None]
+        root = 1 / np.sqrt(n)
+        standing = m["contacts"].any(-1) if run else np.ones(lead + (n,), bool)
+        parts += [10 * root * w * standing * over[..., i] / 0.02 for i in range(2)]
+        parts.append(4 * root * w * standing * m["twist"] / 8.0)
+        friction = np.linalg.norm(force[..., :2], axis=-1) - 0.4 * np.maximum(force[..., 2], 0.0)
+        parts.append(5 * root * w * standing * np.maximum(friction, 0) / 0.1)
+        parts.append(5 * root * w * standing * np.maximum(0.15 - force[..., 2], 0) / 0.1)
+        if run:
+            air = ~standing
+            parts += [6 * root * w * air * force[..., i] / 0.1 for i in range(3)]
+            parts += [2 * root * w * air * m["moment"][..., i] / 10.0 for i in range(3)]
+            parts.append(5 * root * w * np.maximum(force[..., 2] - 2.8, 0) / 0.2)
+        else:
+            parts.append(3 * root * w * np.maximum(force[..., 2] - 1.25, 0) / 0.1)
+        # no wobble: smooth force
+        jerk = np.diff(force, axis=-2) * n / 64
+        parts += [2 * root * w * jerk[..., i] / (0.25 if run else 0.1) for i in range(3)]
+        # the legs stay short of straight, knees move smoothly, feet clear the floor in mid swing
+        parts.append(10 * root * np.maximum(m["reach"][..., 0] - 0.9993, 0) / 0.001)
+        right = m["dofs"][..., [body.dof(f"right_{j}") for j in ("hip_y", "knee", "ankle_y")]]
+        bend = np.roll(right, -1, -2) - 2 * right + np.roll(right, 1, -2)
+        parts += [1.5 * root * bend[..., i] * (n / 64) ** 2 / np.deg2rad(2.5) for i in range(3)]
+        corners = body.sole_corners(m["pos"], m["rot"], "right")[..., 2].min(-1)
+        u = (self.phase - plan.stance) / (1 - plan.stance)
+        wanted = (0.03 if run else 0.018) * np.clip(np.minimum(u, 1 - u) / 0.25, 0, 1) * (u > 0)
+        parts.append(8 * root * (u > 0) * np.maximum(wanted - corners, 0) / 0.005)
+        # the swinging foot stays clear of the other leg
+        return np.concatenate(parts, -1)
+
+    def support(self, m: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Box `[..., T, 2]` (low, high) around everything that touches the floor."""
+        low = np.full(m["contacts"].shape[:-1] + (2,), np.inf)
+        high = -low
+        for i, side in enumerate(("right", "left")):
+            corners = self.body.sole_corners(m["pos"], m["rot"], side)
+            # edges lift within a few millimetres instead of at once
+            touching = m["contacts"][..., i, None] & (corners[..., 2] < 0.004)
+            xy = corners[..., :2]
+            low = np.minimum(low, np.where(touching[..., None], xy, np.inf).min(-2))
+            high = np.maximum(high, np.where(touching[..., None], xy, -np.inf).max(-2))
+        return np.where(np.isfinite(low), low, -10), np.where(np.isfinite(high), high, 10)
+
+    def jacobian(self, parameters: np.ndarray) -> np.ndarray:
+        """Central differences, all perturbed vectors at once."""
+        step = 1e-4 * self.prior.spread
+        moved = np.concatenate([parameters + np.diag(step), parameters - np.diag(step)])
+        values = self.residuals(moved)
+        k = len(parameters)
+        return ((values[:k] - values[k:]) / (2 * step[:, None])).T
+
+    def solve(self, iterations: int = 40, start: np.ndarray | None = None) -> np.ndarray:
+        """Parameters of the best gait found."""
+        low, high = np.full(LAYOUT.size, -np.inf), np.full(LAYOUT.size, np.inf)
+        for name, (a, b) in {"strike": (0.02, 0.6), "push": (0.3, 1.3), "lift": (0.0, 2.9),
+                             "flat": (0.04, 0.16), "heel_off": (0.15, 0.5)}.items():
+            low[LAYOUT.slices[name]], high[LAYOUT.slices[name]] = a, b
+        x = self.prior.mean if start is None else start
+        for self.floor, share in ((0.0, 0.4), (0.1, 0.4), (0.4, 0.4), (1.0, 1.0)):
+            x = least_squares(self.residuals, np.clip(x, low + 1e-6, high - 1e-6), jac=self.jacobian,
+                              bounds=(low, high), x_scale=self.prior.spread, max_nfev=int(share * iterations)).x
+        return x
+
+
+__all__ = ["SERIES", "Problem", "prior", "roll_of"]

@@ -1,0 +1,125 @@
+"""Where a foot is: rolling exactly over its heel edge, sole and toe edge, and swinging in between.
+
+A stance is a *foothold* (x, y, yaw of the point under the ankle while the foot is flat).  While the foot touches
+the floor its whole pose follows from the foothold and one number, the pitch: toe-up it turns about the heel edge,
+toe-down about the toe edge, so nothing can slip.  The swing leaves and meets these rolling motions with equal
+position, velocity and acceleration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isaacmm.gait.body import axis_rotation
+
+
+def quintic(u: np.ndarray, start: tuple, end: tuple) -> np.ndarray:
+    """Quintic on u in [0, 1] through (value, du, du^2) at both ends; broadcasting over any shapes."""
+    p0, v0, a0 = start
+    p1, v1, a1 = end
+    c3 = 10 * (p1 - p0) - 6 * v0 - 4 * v1 - 1.5 * a0 + 0.5 * a1
+    c4 = -15 * (p1 - p0) + 8 * v0 + 7 * v1 + 1.5 * a0 - a1
+    c5 = 6 * (p1 - p0) - 3 * v0 - 3 * v1 - 0.5 * a0 + 0.5 * a1
+    return p0 + u * (v0 + u * (0.5 * a0 + u * (c3 + u * (c4 + u * c5))))
+
+
+def bump(u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Smooth detour `[...]`: zero with two derivatives at u = 0 and 1; `weights` `[..., n]`."""
+    base = 64 * (u * (1 - u)) ** 3
+    x, total = 2 * u - 1, 0.0
+    for n in range(weights.shape[-1]):
+        total = total + weights[..., n] * np.cos(n * np.arccos(np.clip(x, -1, 1)))
+    return base * total
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Pitch of the foot in contact as a function of the phase since heel strike (cycles, rad, toe-down positive).
+
+    Fields may be arrays that broadcast against the phase.
+    """
+
+    flat: float | np.ndarray  # phase at which the foot is flat
+    heel_off: float | np.ndarray
+    toe_off: float | np.ndarray
+    strike: float | np.ndarray  # toe-up pitch at heel strike, >= 0
+    push: float | np.ndarray  # pitch at toe-off
+    lift: float | np.ndarray  # how early within the push the heel rises: 0 late .. 3 early
+
+    def pitch(self, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pitch, first and second derivative with respect to the phase, for phases within the contact."""
+        t = np.clip(1 - phase / self.flat, 0, None)
+        a = -self.strike * t**3
+        da = 3 * self.strike * t**2 / self.flat
+        dda = -6 * self.strike * t / np.square(self.flat)
+        w = self.toe_off - self.heel_off
+        s = np.clip((phase - self.heel_off) / w, 0, None)
+        b = self.push * s**3 * (1 + self.lift * (1 - s))
+        db = self.push * (3 * (1 + self.lift) * s**2 - 4 * self.lift * s**3) / w
+        ddb = self.push * (6 * (1 + self.lift) * s - 12 * self.lift * s**2) / w**2
+        return a + b, da + db, dda + ddb
+
+    def ankle(self, phase: np.ndarray, sole: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ankle relative to the foothold (`[..., 2]`: along the foot, up) with two derivatives."""
+        p, dp, ddp = self.pitch(phase)
+        cx = np.where(p > 0, sole[1], sole[0])
+        cz = sole[3]
+        c, s = np.cos(p), np.sin(p)
+        rx, rz = cx * c + cz * s, -cx * s + cz * c  # the edge, seen from the ankle
+        pos = np.stack([cx - rx, -rz], -1)
+        vel = np.stack([-rz * dp, rx * dp], -1)
+        acc = np.stack([-rz * ddp + rx * dp**2, rx * ddp + rz * dp**2], -1)
+        return pos, vel, acc
+
+
+def foot_pose(phase: np.ndarray, footholds: np.ndarray, roll: Roll, sole: np.ndarray, detour: np.ndarray
+              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pose of one foot at phases counted in cycles from its first heel strike.
+
+    Args:
+        phase: `[..., T]`, within `[0, K - 1)`.
+        footholds: `[..., K, 3]` (x, y, yaw), one per cycle, yaw continuous.
+        roll: rolling law; its fields broadcast against `phase`.
+        sole: heel edge x, toe edge x, half width, z (m, foot frame).
+        detour: `[..., 1 or T, 4, n]` bump weights of the swing: along (m), sideways (m), up (m), pitch (rad).
+
+    Returns:
+        Ankle positions `[..., T, 3]`, foot rotations `[..., T, 3, 3]`, contact flags `[..., T]`.
+    """
+    phase = np.broadcast_to(phase, np.broadcast_shapes(np.shape(phase), footholds.shape[:-2] + (1,)))
+    cycle = np.floor(phase).astype(int)
+    f = phase - cycle
+    here = np.take_along_axis(footholds, cycle[..., None], -2)
+    there = np.take_along_axis(footholds, cycle[..., None] + 1, -2)
+    contact = f < roll.toe_off
+
+    def world(hold: np.ndarray, local: np.ndarray, origin: bool) -> np.ndarray:
+        c, s = np.cos(hold[..., 2]), np.sin(hold[..., 2])
+        out = np.stack([c * local[..., 0], s * local[..., 0], local[..., 1]], -1)
+        if origin:
+            out[..., :2] += hold[..., :2]
+        return out
+
+    stance_phase = np.minimum(f, roll.toe_off)
+    stance = world(here, roll.ankle(stance_phase, sole)[0], True)
+    zero = np.zeros_like(f)
+    span = 1 - roll.toe_off
+    u = np.clip((f - roll.toe_off) / span, 0, 1)
+    off, on = roll.ankle(zero + roll.toe_off, sole), roll.ankle(zero, sole)
+    scale = np.asarray(span)[..., None]
+    start = (world(here, off[0], True), world(here, off[1], False) * scale, world(here, off[2], False) * scale**2)
+    end = (world(there, on[0], True), world(there, on[1], False) * scale, world(there, on[2], False) * scale**2)
+    swing = quintic(u[..., None], start, end)
+    yaw = here[..., 2] + (there[..., 2] - here[..., 2]) * u**3 * (10 - 15 * u + 6 * u**2)
+    c, s = np.cos(yaw), np.sin(yaw)
+    along, side, up, tip = (bump(u, detour[..., i, :]) for i in range(4))
+    swing = swing + np.stack([c * along - s * side, s * along + c * side, up], -1)
+    p_off, p_on = roll.pitch(zero + roll.toe_off), roll.pitch(zero)
+    swing_pitch = quintic(u, (p_off[0], p_off[1] * span, p_off[2] * span**2),
+                          (p_on[0], p_on[1] * span, p_on[2] * span**2)) + tip
+    pitch = np.where(contact, roll.pitch(stance_phase)[0], swing_pitch)
+    ankle = np.where(contact[..., None], stance, swing)
+    rotation = axis_rotation(2, np.where(contact, here[..., 2], yaw)) @ axis_rotation(1, pitch)
+    return ankle, rotation, contact

@@ -1,0 +1,103 @@
+"""From a fitted gait to a clip: a path, footholds on it, small natural irregularity, 60 frames a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isaacmm.gait.body import Body
+from isaacmm.gait.dynamics import GRAVITY
+from isaacmm.gait.laws import Plan
+from isaacmm.gait.noise import Wander
+from isaacmm.gait.pattern import LAYOUT, Frame, pose
+
+#: Share of its length a leg may be stretched to (a knee bent by 4 degrees).
+REACH = 0.9994
+
+
+@dataclass(frozen=True)
+class Take:
+    """Raw arrays of a clip: root_pos `[T, 3]`, root_rot `[T, 3, 3]`, dofs `[T, D]`, contacts `[T, 2]`."""
+
+    root_pos: np.ndarray
+    root_rot: np.ndarray
+    dofs: np.ndarray
+    contacts: np.ndarray
+    fps: float
+
+
+@dataclass(frozen=True)
+class Irregularity:
+    """Standard deviations of what differs from step to step in healthy gait (order of 2 %)."""
+
+    rate: float = 0.012  # of the cadence
+    speed: float = 0.015  # of the speed
+    step: float = 0.004  # m, foothold along the path
+    side: float = 0.005  # m, foothold across it
+    toe: float = np.deg2rad(0.8)
+    amplitude: float = 0.05  # of trunk and arm swings
+
+
+def walk_path(arc: np.ndarray, curvature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Point `[..., 2]` and heading at an arc length (m) of the circle that starts at the origin along +x."""
+    heading = curvature * arc
+    x = arc * np.sinc(heading / np.pi)
+    y = arc * np.sinc(heading / (2 * np.pi)) * np.sin(heading / 2)
+    return np.stack([x, y], -1), heading
+
+
+def travel(body: Body, plan: Plan, parameters: np.ndarray, curvature: float = 0.0, seconds: float = 8.0,
+           fps: float = 60.0, seed: int = 0, natural: Irregularity | None = None) -> Take:
+    """A clip of steady locomotion along a circle (or straight line).
+
+    The clip holds a whole number of cycles and its irregularity is periodic, so its last frame is its first one,
+    moved on: played in a loop it has no seam.
+
+    Args:
+        curvature: 1/m, positive to the left. seconds: wished duration. natural: irregularity, None for default.
+    """
+    natural = natural or Irregularity()
+    rng = np.random.default_rng(seed)
+    cycles = max(2, round(seconds / plan.duration))
+    frames = round(cycles * plan.duration * fps)
+    stride = plan.speed * frames / fps / cycles
+    t = np.arange(frames + 1) / frames
+
+    rate, pace = Wander(rng, cycles, 3.0), Wander(rng, cycles, 3.0)
+
+    def timing(x: np.ndarray) -> np.ndarray:
+        """Phase at x = cycles that would have passed at an even cadence."""
+        # a wave of length L and height h has a slope of h 2 pi / L; three cycles is the shortest
+        return x + natural.rate * 3 / (2 * np.pi) * (rate(x) - rate(np.zeros(1)))
+
+    def arc(phase: np.ndarray) -> np.ndarray:
+        return stride * (phase + natural.speed * 3 / (2 * np.pi) * (pace(phase) - pace(np.zeros(1))))
+
+    phase = np.maximum(timing(cycles * t), 0.0)
+    position, heading = walk_path(arc(phase), curvature)
+    lean = -np.arctan(plan.speed**2 * curvature / GRAVITY)
+    frame = Frame(position, heading, lean)
+    ahead = LAYOUT.get(parameters, "ahead")[0]
+    k = np.arange(cycles + 3)
+    holds = {}
+    for name, shift, sign in (("right", 0.0, -1.0), ("left", 0.5, 1.0)):
+        jitter = rng.normal(size=(cycles, 3)).clip(-2, 2)
+        jitter = (jitter - jitter.mean(0))[k % cycles] * [natural.step, natural.side, natural.toe]
+        spot = arc(k - shift) + ahead + jitter[:, 0]
+        point, yaw = walk_path(spot, curvature)
+        across = sign * plan.width / 2 + jitter[:, 1]
+        normal = np.stack([-np.sin(yaw), np.cos(yaw)], -1)
+        holds[name] = np.concatenate([point + across[:, None] * normal,
+                                      (yaw + sign * plan.toe_out + jitter[:, 2])[:, None]], -1)
+    vary = {name: 1 + natural.amplitude * Wander(rng, cycles, 2.0)(phase)
+            for name in ("shoulder", "elbow", "twist", "bend", "yaw", "lean")}
+    out = pose(body, plan, parameters, phase, frame, holds, vary=vary)
+    lift = 0.0
+    for _ in range(3):  # a longer step than planned asks for a lower pelvis; never pull the knee straight
+        excess = (out["reach"].max() - REACH) * (body.thigh_length + body.shin_length)
+        if excess <= 0:
+            break
+        lift -= 1.2 * excess
+        out = pose(body, plan, parameters, phase, frame, holds, lift=lift, vary=vary)
+    return Take(out["root_pos"], out["root_rot"], out["dofs"], out["contacts"], fps)
