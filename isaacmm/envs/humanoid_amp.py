@@ -239,7 +239,8 @@ class HumanoidAMP(gym.vector.VectorEnv):
             rows = self.table.first[self.table.clip[rows]] + (self.table.history - 1) * self.table.stride
         state: ResetState = self.table.reset_state(rows)
         self.simulator.reset(ids, state)
-        self.history[ids] = self.table.histories(rows)
+        # a new tensor: info["amp_obs"] of this step is a view of the old one and must keep the last moments
+        self.history = self.history.index_put((ids,), self.table.histories(rows))
         self.steps[ids] = 0
         self.playhead[ids] = rows
         yaw = self.table.yaw[rows]
