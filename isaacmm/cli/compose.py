@@ -386,6 +386,8 @@ def _record_start(cfg: DictConfig, earlier: _Earlier) -> None:
 
 def _check_all(cfg: DictConfig) -> None:
     """Every rule once more on the result: a preset or yaml of one's own can be wrong as well."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError(f"{missing[0]} has no default: give it a value, {missing[0]}=...")
     OmegaConf.resolve(cfg)
     for key in keys.RULES:
         value = OmegaConf.select(cfg, key)

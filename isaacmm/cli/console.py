@@ -66,7 +66,11 @@ class Console:
 
     def artefacts(self, folder: Path, before: set[Path] | None = None) -> None:
         """List the files under ``folder`` (those not in ``before``) with their sizes."""
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in (before or ())]
+        files = [
+            path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path not in (before or ()) and not path.name.startswith(".")
+        ]
         if not files:
             return
         self.say(f"\nIn {shown(folder)}/")
@@ -151,7 +155,8 @@ def size(count: float) -> str:
 def duration(seconds: float) -> str:
     """``seconds`` the way one would say it: ``about 8 minutes``."""
     if seconds < 90:
-        return f"about {max(round(seconds), 1)} seconds"
+        whole = max(round(seconds), 1)
+        return f"about {whole} second{'s' * (whole > 1)}"
     if seconds < 5400:
         return f"about {round(seconds / 60)} minutes"
     return f"about {seconds / 3600:.1f} hours"

@@ -144,11 +144,12 @@ def leaves(cfg: DictConfig, prefix: str = "") -> dict[str, Any]:
     """Every value of ``cfg`` under its dotted key; lists count as values."""
     found: dict[str, Any] = {}
     for key in cfg:
-        value = cfg[key]
+        name = prefix + str(key)
+        value = None if OmegaConf.is_missing(cfg, key) else cfg[key]
         if isinstance(value, DictConfig) and len(value):
-            found.update(leaves(value, f"{prefix}{key}."))
+            found.update(leaves(value, name + "."))
         else:
-            found[f"{prefix}{key}"] = value
+            found[name] = value
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -77,11 +78,15 @@ def _print_config(words: list[str]) -> int:
 
 def _several(words: list[str]) -> int:
     """``-m``: every combination of comma-separated values, one process after the other."""
+    from isaacmm.paths import CHECKOUT
+
     commands = sweep(words)
+    search = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": search}  # launch.py may run from any folder
     codes: list[int] = []
     for number, command in enumerate(commands, start=1):
         print(f"\n[{number}/{len(commands)}] {' '.join(command)}", flush=True)
-        code = subprocess.call([sys.executable, "-m", "isaacmm", *command])
+        code = subprocess.call([sys.executable, "-m", "isaacmm", *command], env=environment)
         codes.append(code)
         if code in (-2, 130, 143):
             break

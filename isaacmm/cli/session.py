@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,11 +40,13 @@ def run(cfg: DictConfig, notes: Sequence[str] = ()) -> int:
             console.say(f"\nDone after {duration(time.monotonic() - began).removeprefix('about ')}.")
             if stop:
                 console.say(f"Stopped on request. To go on: resume=True experiment={folder.name}")
+            console.artefacts(folder, before if cfg.test else None)
         except BaseException as error:
-            console.log(f"ended by {type(error).__name__}: {error}")
+            console.log("".join(traceback.format_exception(error)))
+            if runs.checkpoints(folder):
+                console.say(f"To go on from the last checkpoint: resume=True experiment={folder.name}")
             raise
         finally:
-            console.artefacts(folder, before if cfg.test else None)
             console.close()
     return stop.exit_code
 

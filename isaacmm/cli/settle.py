@@ -19,8 +19,6 @@ SHORTHANDS: dict[str, tuple[str, ...]] = {
     "rl_device": ("train.params.config.device",),
     "multi_gpu": ("train.params.config.multi_gpu",),
     "threads": ("train.params.torch_threads",),
-    "experiment": ("train.params.config.full_experiment_name",),
-    "checkpoint": ("train.params.load_path",),
 }
 
 
@@ -30,8 +28,11 @@ def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
         cfg.seed = random.SystemRandom().randrange(2**31 - 1)
         notes.append(f"seed drawn: {cfg.seed}")
     agree(cfg, given)
-    OmegaConf.update(cfg, "train.params.load_checkpoint", bool(cfg.checkpoint))
-    fit_batches(cfg, given, notes)
+    params = cfg.train.params
+    params.load_checkpoint, params.load_path = bool(cfg.checkpoint), cfg.checkpoint
+    params.config.full_experiment_name = cfg.experiment
+    if not cfg.test:
+        fit_batches(cfg, given, notes)
     check_rates(cfg)
     check_devices(cfg)
     if not cfg.headless:
