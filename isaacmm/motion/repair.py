@@ -114,14 +114,7 @@ def repair(motion: Motion) -> tuple[Motion, list[str]]:
         MotionError: NaN or infinite values; the message lists the frames.
     """
     name = motion.name or "clip"
-    broken = nan_frames(motion)
-    if broken:
-        from isaacmm.motion.io.files import frame_list
-
-        raise MotionError(
-            f"{name}: {len(broken)} of {motion.num_frames} frames hold NaN or infinity: {frame_list(broken)}"
-            ". Cut them out, export the clip again, or load it with nan='interpolate'."
-        )
+    refuse_nan(motion)
     messages = []
     factor = detect_doubled_frames(motion)
     if factor > 1:
@@ -129,9 +122,9 @@ def repair(motion: Motion) -> tuple[Motion, list[str]]:
         motion = drop_repeated_frames(motion, factor)
         times = {2: "twice", 3: "three times"}.get(factor, f"{factor} times")
         messages.append(
-            f"{name}: every frame is stored {times} (the file says {fps:g} fps, the motion is {motion.fps:g}). Kept "
-            f"{motion.num_frames} of {before} frames at {motion.fps:g} fps; left alone, velocities would "
-            f"alternate between 0 and {factor} times the truth."
+            f"{name}: every frame is stored {times}: the file says {fps:g} fps, the motion has {motion.fps:g}. "
+            f"Kept {motion.num_frames} of {before} frames; left alone, velocities would alternate between "
+            f"0 and {factor} times the truth."
         )
     motion = replace(
         motion,
@@ -146,6 +139,18 @@ def nan_frames(motion: Motion) -> list[int]:
     """Indices of frames that hold a NaN or an infinity."""
     flat = torch.cat((motion.root_pos, motion.root_rot, motion.joint_rot.flatten(1)), dim=1)
     return (~torch.isfinite(flat).all(dim=1)).nonzero().flatten().tolist()
+
+
+def refuse_nan(motion: Motion) -> None:
+    """Raise a :class:`MotionError` that lists the frames with NaN or infinity, if there are any."""
+    from isaacmm.motion.io.files import frame_list
+
+    broken = nan_frames(motion)
+    if broken:
+        raise MotionError(
+            f"{motion.name or 'clip'}: {len(broken)} of {motion.num_frames} frames hold NaN or infinity: "
+            f"{frame_list(broken)}. Cut them out, export the clip again, or load it with nan='interpolate'."
+        )
 
 
 def fill_nan_frames(motion: Motion) -> Motion:
@@ -245,8 +250,8 @@ def ground(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
     """
     if motion.skeleton.names != character.skeleton.names:
         raise MotionError(
-            f"{motion.name or 'clip'}: cannot be put on the floor with the soles of {character.name!r}, whose "
-            "bodies have other names; load the clip onto that character first."
+            f"{motion.name or 'clip'}: cannot be put on the floor with the soles of {character.name!r}, "
+            "whose bodies have other names; load the clip onto that character first."
         )
     lift = -float(torch.quantile(sole_height(motion, character).double(), _SUNK_SHARE))
     if abs(lift) < _LIFT_TOLERANCE:
@@ -300,8 +305,8 @@ def load_clip(
             motion, slope = level(motion, character)
             if slope:
                 _say_once(
-                    f"{motion.name or path}: the floor under its soles slopes by {math.degrees(slope):.1f} degrees"
-                    "; heights were levelled."
+                    f"{motion.name or path}: the floor under its soles slopes by "
+                    f"{math.degrees(slope):.1f} degrees; heights were levelled."
                 )
     if character is not None and on_floor:
         motion, lift = put_down(motion, character)

@@ -128,17 +128,18 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
         )
     own = _skeleton(data)
     frames = len(data["root_pos"])
+    wanted: tuple[int, ...]
     root_pos, root_rot = files.as_tensor(data["root_pos"]), files.as_tensor(data["root_rot"])
     if "dof_pos" in data:
-        shape, wanted = data["dof_pos"].shape, (frames, own.num_dofs)
-        joint_rot = own.dofs_to_joint_rot(files.as_tensor(data["dof_pos"])) if shape == wanted else None
+        joints, wanted = data["dof_pos"], (frames, own.num_dofs)
     else:
-        shape, wanted = data["joint_rot"].shape, (frames, own.num_joints, 4)
-        joint_rot = files.as_tensor(data["joint_rot"]) if shape == wanted else None
-    if joint_rot is None:
+        joints, wanted = data["joint_rot"], (frames, own.num_joints, 4)
+    if joints.shape != wanted:
         raise MotionError(
-            f"{path}: joint data has the shape {shape}, expected {wanted}; save the clip again."
+            f"{path}: joint data has the shape {joints.shape}, expected {wanted}; save the clip again."
         )
+    joint_rot = files.as_tensor(joints)
+    joint_rot = own.dofs_to_joint_rot(joint_rot) if "dof_pos" in data else joint_rot
     if skeleton is not None:
         order = files.map_bodies(own.names, own.parents, own.offsets, skeleton, path)
         local = torch.cat((root_rot[:, None], rotation.multiply(own.rest_rotations[1:], joint_rot)), dim=1)

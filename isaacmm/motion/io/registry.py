@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from isaacmm.errors import MotionError, nearest
 from isaacmm.motion.io import bvh, files, isaaclab, native, poselib
-from isaacmm.motion.repair import fill_nan_frames, nan_frames
+from isaacmm.motion.repair import fill_nan_frames, refuse_nan
 
 if TYPE_CHECKING:
     from isaacmm.motion.clip import Motion
@@ -131,11 +131,7 @@ def read(
             motion = fill_nan_frames(motion)
         elif nan != "error":
             raise MotionError(f"nan={nan!r} is not possible; {nearest(nan, ('error', 'interpolate'))}")
-        elif broken := nan_frames(motion):
-            raise MotionError(
-                f"{len(broken)} of {motion.num_frames} frames hold NaN or infinity: {files.frame_list(broken)}"
-                ". Cut them out, export the clip again, or read it with nan='interpolate'."
-            )
+        refuse_nan(motion)
         motion.validate()
     except MotionError as error:
         raise error if str(path) in str(error) else MotionError(f"{path}: {error}") from error
