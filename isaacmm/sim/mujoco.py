@@ -1,20 +1,21 @@
 """MuJoCo C on CPU threads: the default simulator.
 
 All worlds step in one call of ``mujoco.batch.Batch``, which keeps one row of float64 state per
-world and works through them on a thread pool; no Python runs per world. Its arrays are aliased by
-torch, and :meth:`MujocoSimulator.state` turns them into float32, xyzw and link velocities once per
-step, into buffers made at the start.
+world and works through them on a thread pool; no Python runs per world. :meth:`MujocoSimulator.state`
+turns its arrays into float32, xyzw and link velocities at most once per step, into buffers made at
+the start. That is done by numpy and not by torch: it takes a millisecond for 1,024 worlds on one
+thread, and torch's own thread pool on a machine whose cores are busy has been seen to take a hundred.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
 import mujoco
+import numpy as np
 import torch
 from mujoco.batch import Batch
 from torch import Tensor
@@ -86,17 +87,14 @@ class MujocoSimulator:
     def _bind(self) -> None:
         """Alias the batch's arrays: states, which may be written, and outputs, which may not."""
         assert self.batch is not None
-        self._rows = torch.from_numpy(self.batch.state)
-        self._warnings = torch.from_numpy(self.batch.warning)[..., 1]  # [N, kinds of warning] counts
+        self._warnings = self.batch.warning[..., 1]  # [N, kinds of warning] counts
         names = ["qpos", "qvel", "ctrl", "xfrc_applied", "xpos", "xquat", "cvel", "subtree_com"]
         names += ["cfrc_ext"] if self.config.contact_force else []
-        with warnings.catch_warnings():  # torch has no read-only tensors, and says so
-            warnings.filterwarnings("ignore", message=".*not writable.*")
-            self._mj = {name: torch.from_numpy(self.batch.bind(name)) for name in names}
+        self._mj: dict[str, np.ndarray] = {name: self.batch.bind(name) for name in names}
 
     def _allocate(self) -> None:
         n, b, d = self.num_envs, self.model.skeleton.num_bodies, self.model.skeleton.num_dofs
-        pos, rot, vel, ang_vel, self._lever = (torch.zeros(n, b, k) for k in (3, 4, 3, 3, 3))
+        pos, rot, vel, ang_vel = (torch.zeros(n, b, k) for k in (3, 4, 3, 3))
         self._state = MotionState(
             root_pos=pos[:, 0],
             root_rot=rot[:, 0],
@@ -110,12 +108,15 @@ class MujocoSimulator:
             body_ang_vel=ang_vel,
             contact_force=torch.zeros(n, b, 3) if self.config.contact_force else None,
         )
+        self._out = {name: value.numpy() for name, value in self._state.items()}  # the same memory
+        self._lever = np.zeros((n, b, 3), np.float32)
+        self._product = np.zeros((n, b), np.float32)
         self._stale = True  # the batch has moved on since the buffers were filled
         self._contact_stale = False  # likewise for contact forces, which only a step makes
         self._on_device: MotionState | None = None
         self._pushes = False  # some force is waiting in xfrc_applied
-        self._pushed: Tensor | None = None  # forces that acted in the last step, [N, bodies of MuJoCo, 3]
-        self._restored_lost = torch.zeros(n, dtype=torch.bool)
+        self._pushed: np.ndarray | None = None  # forces that acted in the last step, [N, bodies of MuJoCo, 3]
+        self._restored_lost = np.zeros(n, dtype=bool)
         self._gains: dict[str, Tensor] = {}  # per-world kp and kd, once randomised
 
     # ------------------------------------------------------------ the interface
@@ -126,17 +127,15 @@ class MujocoSimulator:
             SimulatorError: repeated or unknown worlds, wrong shapes, or a state that is not finite.
         """
         batch = self._open()
-        ids = torch.as_tensor(env_ids).detach().cpu()
-        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
-        if ids.numel() == 0:
+        ids = _world_ids(env_ids)
+        if len(ids) == 0:
             return
         order = ids.argsort()
         values = self._checked(ids, state, order)
         ids = ids[order]
         if len(ids) < self.num_envs:
             self._read_contacts()  # a forward pass of these worlds may overwrite what was measured
-        rows = ids.numpy()
-        batch.reset(rows, stage=_NONE)
+        batch.reset(ids, stage=_NONE)
         rot = values["root_rot"] / values["root_rot"].norm(dim=-1, keepdim=True)
         qpos, qvel, ctrl = (self._mj[name][ids] for name in ("qpos", "qvel", "ctrl"))
         q, v = self._root_q, self._root_v
@@ -150,10 +149,10 @@ class MujocoSimulator:
         ctrl[:, self._servos] = values["dof_pos"]
         for name, value in (("qpos", qpos), ("qvel", qvel), ("ctrl", ctrl)):
             self._mj[name][ids] = value
-        batch.forward(rows, stage=_VEL)
+        batch.forward(ids, stage=_VEL)
         self._restored_lost[ids] = False
         if self._state.contact_force is not None:
-            self._state.contact_force[ids] = 0.0
+            self._out["contact_force"][ids] = 0.0
             self._contact_stale = False
         self._touch()
 
@@ -165,11 +164,11 @@ class MujocoSimulator:
             raise SimulatorError(
                 f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(shape)} [N, D]"
             )
-        self._mj["ctrl"][:, self._servos] = dof_targets.detach().to("cpu", torch.float64)
-        self._pushed = self._mj["xfrc_applied"][..., :3].clone() if self._pushes else None
+        self._mj["ctrl"][:, self._servos] = dof_targets.detach().cpu().numpy()
+        self._pushed = self._mj["xfrc_applied"][..., :3].copy() if self._pushes else None
         batch.step(nstep=self.config.substeps, stage=_VEL)
         if self._pushes:
-            self._mj["xfrc_applied"].zero_()
+            self._mj["xfrc_applied"][:] = 0.0
             self._pushes = False
         self._contact_stale = self._state.contact_force is not None
         self._touch()
@@ -193,21 +192,19 @@ class MujocoSimulator:
         A world has diverged when MuJoCo found NaN or absurd values in it (it then starts again from
         the default pose) or when anything in it moves faster than 1,000 m/s or rad/s.
         """
-        counted = (self._warnings[:, _BAD] > 0).any(dim=1)  # since the last reset, which zeroes them
-        tame = self._mj["qvel"].abs().amax(dim=1) < _LOST_SPEED  # False for NaN as well
-        return (counted | ~tame | self._restored_lost).to(self.device)
+        counted = (self._warnings[:, _BAD] > 0).any(axis=1)  # since the last reset, which zeroes them
+        tame = np.abs(self._mj["qvel"]).max(axis=1) < _LOST_SPEED  # False for NaN as well
+        return torch.from_numpy(counted | ~tame | self._restored_lost).to(self.device)
 
     def push(self, env_ids: Tensor, body: str, force: Tensor) -> None:
         """See :meth:`isaacmm.sim.Simulator.push`. Pushes on several bodies before a step add up."""
         self._open()
         self.model.skeleton.body(body)  # an unknown name is refused with the nearest ones
-        ids = torch.as_tensor(env_ids).detach().cpu()
-        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
-        if ids.numel() == 0:
+        ids = _world_ids(env_ids)
+        if len(ids) == 0:
             return
-        self._mj["xfrc_applied"][ids, self.mj_model.body(body).id, :3] += force.detach().to(
-            "cpu", torch.float64
-        )
+        forces = self._mj["xfrc_applied"][:, self.mj_model.body(body).id, :3]
+        np.add.at(forces, ids, force.detach().cpu().double().numpy())
         self._pushes = True
 
     def set_gains(self, kp: Tensor | None = None, kd: Tensor | None = None) -> None:
@@ -228,9 +225,9 @@ class MujocoSimulator:
 
     def snapshot(self) -> dict[str, Tensor]:
         """See :meth:`isaacmm.sim.Simulator.snapshot`."""
-        self._open()
+        batch = self._open()
         self._read_contacts()
-        snapshot = {"rows": self._rows.clone(), "diverged": self.diverged().cpu()}
+        snapshot = {"rows": torch.from_numpy(batch.state.copy()), "diverged": self.diverged().cpu()}
         if self._state.contact_force is not None:
             snapshot["contact_force"] = self._state.contact_force.clone()
         return snapshot | {name: value.clone() for name, value in self._gains.items()}
@@ -243,18 +240,18 @@ class MujocoSimulator:
         """
         batch = self._open()
         rows = snapshot["rows"]
-        if rows.shape != self._rows.shape:
+        if tuple(rows.shape) != batch.state.shape:
             raise SimulatorError(
                 f"this snapshot holds {rows.shape[0]} worlds of {rows.shape[1]} numbers, the simulator "
-                f"{self.num_envs} of {self._rows.shape[1]}; restore it with the same num_envs and character"
+                f"{self.num_envs} of {batch.state.shape[1]}; restore it with the same num_envs and character"
             )
         nominal = {"kp": self.model.kp, "kd": self.model.kd}
         for name in {"kp", "kd"} & (set(snapshot) | set(self._gains)):
             self.set_gains(**{name: snapshot.get(name, nominal[name])})
-        self._rows.copy_(rows)
+        batch.state[:] = rows.numpy()
         batch.forward(stage=_VEL)
-        self._warnings.zero_()
-        self._restored_lost.copy_(snapshot["diverged"])
+        self._warnings[:] = 0
+        self._restored_lost[:] = snapshot["diverged"].numpy()
         self._pushes = bool((self._mj["xfrc_applied"] != 0).any())
         if self._state.contact_force is not None:
             self._state.contact_force.copy_(snapshot.get("contact_force", torch.zeros(())))
@@ -278,42 +275,43 @@ class MujocoSimulator:
 
     def _read_motion(self) -> None:
         """Fill the buffers with the batch's kinematics."""
-        s, mj, bodies = self._state, self._mj, self._bodies
+        out, mj, bodies = self._out, self._mj, self._bodies
         quat, cvel, pos = mj["xquat"][:, bodies], mj["cvel"][:, bodies], mj["xpos"][:, bodies]
-        s.body_pos.copy_(pos)
-        s.body_rot[..., :3].copy_(quat[..., 1:])
-        s.body_rot[..., 3].copy_(quat[..., 0])
-        s.body_ang_vel.copy_(cvel[..., :3])
+        out["body_pos"][:] = pos
+        out["body_rot"][..., :3] = quat[..., 1:]
+        out["body_rot"][..., 3] = quat[..., 0]
+        out["dof_pos"][:] = mj["qpos"][:, self._dof_q]
+        out["dof_vel"][:] = mj["qvel"][:, self._dof_v]
+        out["body_ang_vel"][:] = cvel[..., :3]
+        out["body_vel"][:] = cvel[..., 3:]
         # cvel holds velocities at the character's centre of mass c: v(origin) = v(c) + w x (origin - c)
-        com = mj["subtree_com"][:, self._root_body : self._root_body + 1]
-        torch.sub(pos, com, out=self._lever)
-        torch.linalg.cross(s.body_ang_vel, self._lever, out=s.body_vel)
-        s.body_vel.add_(cvel[..., 3:])
-        s.dof_pos.copy_(mj["qpos"][:, self._dof_q])
-        s.dof_vel.copy_(mj["qvel"][:, self._dof_v])
+        np.subtract(pos, mj["subtree_com"][:, self._root_body, None], out=self._lever, casting="same_kind")
+        w, lever, vel, product = out["body_ang_vel"], self._lever, out["body_vel"], self._product
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            vel[..., i] += np.multiply(w[..., j], lever[..., k], out=product)
+            vel[..., i] -= np.multiply(w[..., k], lever[..., j], out=product)
 
     def _read_contacts(self) -> None:
         """Fill the contact buffer: external forces without those we pushed with."""
         if not self._contact_stale:
             return
-        assert self._state.contact_force is not None
         self._contact_stale = False
-        self._state.contact_force.copy_(self._mj["cfrc_ext"][:, self._bodies, 3:])
+        self._out["contact_force"][:] = self._mj["cfrc_ext"][:, self._bodies, 3:]
         if self._pushed is not None:
-            self._state.contact_force.sub_(self._pushed[:, self._bodies])
+            self._out["contact_force"] -= self._pushed[:, self._bodies]
 
     def _write_gains(self, name: str, value: Tensor) -> None:
         """Per-world servo stiffness or joint damping ``[N, D]``."""
         assert self.batch is not None
         if name == "kp":
-            torch.from_numpy(self.batch.expand("actuator_gainprm"))[:, self._servos, 0] = value
-            torch.from_numpy(self.batch.expand("actuator_biasprm"))[:, self._servos, 1] = -value
+            self.batch.expand("actuator_gainprm")[:, self._servos, 0] = value
+            self.batch.expand("actuator_biasprm")[:, self._servos, 1] = -value
         else:
-            torch.from_numpy(self.batch.expand("dof_damping"))[:, self._dof_v] = value
+            self.batch.expand("dof_damping")[:, self._dof_v] = value
 
-    def _checked(self, ids: Tensor, state: ResetState, order: Tensor) -> dict[str, Tensor]:
+    def _checked(self, ids: np.ndarray, state: ResetState, order: np.ndarray) -> dict[str, Tensor]:
         """The fields of ``state`` in float64 and sorted by world, after looking at them."""
-        if len(ids.unique()) != len(ids) or int(ids.min()) < 0 or int(ids.max()) >= self.num_envs:
+        if len(np.unique(ids)) != len(ids) or ids.min() < 0 or ids.max() >= self.num_envs:
             raise SimulatorError(
                 f"reset() needs different worlds within 0..{self.num_envs - 1}, got {ids.tolist()}"
             )
@@ -336,7 +334,7 @@ class MujocoSimulator:
                     f"reset(): {field.name} of world {int(ids[row])} is not "
                     f"{'a unit quaternion' if field.name == 'root_rot' else 'finite'}: {value[row].tolist()}"
                 )
-            values[field.name] = value[order]
+            values[field.name] = value[torch.from_numpy(order)]
         return values
 
 
@@ -349,6 +347,12 @@ def _log_quietly() -> None:
     log.logto_console = False
     log.logto_file = False
     log.set()
+
+
+def _world_ids(env_ids: Tensor) -> np.ndarray:
+    """``env_ids``, or the places where a mask is set, as int64 on the CPU."""
+    ids = torch.as_tensor(env_ids).detach().cpu()
+    return (ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()).numpy()
 
 
 def _index(ids: list[int]) -> slice | list[int]:

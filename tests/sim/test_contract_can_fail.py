@@ -130,9 +130,9 @@ class AlwaysCollides(MujocoSimulator):
 
 class PushesForever(MujocoSimulator):
     def step(self, dof_targets: Tensor) -> None:
-        kept = self._mj["xfrc_applied"].clone()
+        kept = self._mj["xfrc_applied"].copy()
         super().step(dof_targets)
-        self._mj["xfrc_applied"].copy_(kept)
+        self._mj["xfrc_applied"][:] = kept
 
 
 class CountsPushesAsContact(MujocoSimulator):
