@@ -1,0 +1,125 @@
+"""``python -m isaacmm.evaluate checkpoint=...``: numbers for a policy, beside those of its clips."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from isaacmm.errors import ConfigError, IsaacmmError
+
+HELP = """\
+python -m isaacmm.evaluate checkpoint=latest [key=value ...]
+
+Plays a checkpoint in fresh episodes and prints how well it does, each number beside the same
+number of the reference clips.
+
+  checkpoint=    a .pth file, a run folder or its name, or `latest` (default)
+  num_envs=      worlds, one fresh episode each (128)
+  seconds=       length of an episode (the task's, 10)
+  seed=          of starting moments and commands (1)
+  deterministic= True: the policy's best action; False: with its noise (True)
+  json=          also write the numbers, units and definitions to this file
+  explain=True   print what every number means
+
+Any other setting of launch.py works as well: threads=1, motion=..., task.env.command.speed=[0.8,1.2].
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if any(word in ("-h", "--help", "help") for word in words):
+        print(HELP)
+        return 0
+    try:
+        _run(words)
+    except IsaacmmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(words: list[str]) -> None:
+    own, rest = split(words, ("num_envs", "seconds", "seed", "deterministic", "json", "explain"))
+    num_envs = whole(own, "num_envs", 128, low=1)
+    seconds = number(own, "seconds", 0.0, low=0.1) if "seconds" in own else None
+    seed = whole(own, "seed", 1, low=0)
+    deterministic, explain = truth(own, "deterministic", True), truth(own, "explain", False)
+
+    from isaacmm.evaluate.evaluation import evaluate
+    from isaacmm.evaluate.metrics import definitions
+    from isaacmm.evaluate.session import open_checkpoint
+
+    cfg, content = open_checkpoint(rest)
+    result = evaluate(
+        cfg, content, num_envs=num_envs, seconds=seconds, seed=seed, deterministic=deterministic
+    )
+    samples = result.facts["samples"]
+    print(f"{cfg.checkpoint} ({samples / 1e6:.2f} M samples)")
+    print(result.headline())
+    print(result.table())
+    if explain:
+        print()
+        for name, entry in definitions({**result.policy, **result.clips}).items():
+            print(f"  {name} [{entry['unit'] or '1'}]: {entry['definition']}")
+    if "json" in own:
+        result.save(Path(own["json"]))
+        print(f"written: {own['json']}")
+
+
+def split(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Take the words ``name=value`` with ``name`` in ``names`` out of ``words``."""
+    own: dict[str, str] = {}
+    rest: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in names:
+            own[key] = value
+        else:
+            rest.append(word)
+    return own, rest
+
+
+def number(own: dict[str, str], key: str, default: float, low: float) -> float:
+    """``own[key]`` as a number.
+
+    Raises:
+        ConfigError: not a number, or below ``low``.
+    """
+    if key not in own:
+        return default
+    try:
+        value = float(own[key])
+    except ValueError:
+        raise ConfigError(f"{key}={own[key]}: wants a number") from None
+    if not value >= low:
+        raise ConfigError(f"{key}={own[key]}: must be at least {low:g}")
+    return value
+
+
+def whole(own: dict[str, str], key: str, default: int, low: int) -> int:
+    """``own[key]`` as a whole number.
+
+    Raises:
+        ConfigError: not a whole number, or below ``low``.
+    """
+    value = number(own, key, default, low)
+    if value != int(value):
+        raise ConfigError(f"{key}={own[key]}: wants a whole number")
+    return int(value)
+
+
+def truth(own: dict[str, str], key: str, default: bool) -> bool:
+    """``own[key]`` as True or False."""
+    text = own.get(key, str(default)).lower()
+    if text not in ("true", "false"):
+        raise ConfigError(f"{key}={own[key]}: wants True or False")
+    return text == "true"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

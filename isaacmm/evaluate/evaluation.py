@@ -1,0 +1,189 @@
+"""Evaluation: a checkpoint's policy in fresh episodes, beside its reference clips."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from isaacmm.envs.humanoid_amp import HumanoidAMP
+from isaacmm.errors import CheckpointError, MotionError
+from isaacmm.evaluate import metrics
+from isaacmm.evaluate.metrics import METRICS, Values
+from isaacmm.evaluate.rollout import Rollout, record
+from isaacmm.evaluate.style import Judge
+from isaacmm.learn.build import make_env
+from isaacmm.learn.policy import Policy
+
+#: Frames of so many worlds are kept for the metrics of motion; survival is measured in all.
+KEEP = 256
+#: More clips than this are represented by an even selection of them.
+MOST_CLIPS = 200
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        policy: metric -> value of the policy.
+        clips: metric -> value of the reference clips; survival is missing there.
+        rollout: what the policy did.
+        facts: how it was measured.
+    """
+
+    policy: Values
+    clips: Values
+    rollout: Rollout
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def table(self) -> str:
+        """The two columns side by side, with units."""
+        rows = [("", "policy", "clips", "")]
+        for metric in METRICS:
+            if metric.name not in self.policy and metric.name not in self.clips:
+                continue
+            cells = [_cell(column.get(metric.name), metric.digits) for column in (self.policy, self.clips)]
+            rows.append((metric.label, cells[0], cells[1], metric.unit))
+        return "\n".join(f"  {a:<22}{b:>9}{c:>9}  {d}".rstrip() for a, b, c, d in rows)
+
+    def headline(self) -> str:
+        """How it was measured, in one line."""
+        f = self.facts
+        how = "best actions" if f["deterministic"] else "actions with noise"
+        worlds = f"{f['num_envs']} worlds, {f['seconds']:g} s from random moments of the clips"
+        return f"{worlds}, {how}, seed {f['seed']}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: facts, both columns, units and definitions. No NaN: missing numbers are null."""
+        names = {**self.policy, **self.clips}
+        return {
+            "format": "isaacmm-evaluation",
+            "version": 1,
+            **self.facts,
+            "policy": {name: _plain(value) for name, value in self.policy.items()},
+            "clips": {name: _plain(value) for name, value in self.clips.items()},
+            "metrics": metrics.definitions(names),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write :meth:`to_json`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def evaluate(
+    cfg: DictConfig,
+    content: Mapping[str, Any],
+    *,
+    num_envs: int = 128,
+    seconds: float | None = None,
+    seed: int = 1,
+    deterministic: bool = True,
+    keep: int = KEEP,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Play the checkpoint ``content`` in episodes of ``seconds`` and measure; see :mod:`.metrics`.
+
+    Args:
+        cfg: composed configuration that the checkpoint was trained with.
+        content: of the checkpoint (:func:`isaacmm.learn.checkpoint.load`).
+        num_envs: worlds, each with one fresh episode.
+        seconds: length of an episode; None takes ``task.env.episode_seconds``.
+        seed: of starting moments and commands.
+        deterministic: the policy's mean action; False: with the noise it was trained with.
+        keep: worlds whose frames are kept.
+        stopped: asked at every step; True ends early with what there is.
+    """
+    policy = Policy.from_checkpoint(content)
+    length = float(seconds or cfg.task.env.episode_seconds)
+    played = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    assert isinstance(played, DictConfig)
+    played.task.env.episode_seconds, played.seed = length, seed
+    began = time.monotonic()
+    env = make_env(played, num_envs=num_envs, contact_force=True)
+    try:
+        judge = _judge(content, env)
+        rollout = record(
+            env,
+            policy,
+            length,
+            deterministic=deterministic,
+            keep=keep,
+            seed=seed,
+            style=judge,
+            stopped=stopped,
+        )
+        played_for = time.monotonic() - began
+        return measure(
+            env,
+            rollout,
+            judge,
+            {
+                "checkpoint": str(cfg.checkpoint),
+                **_counters(content),
+                "motions": [str(name) for name in env.library.names[:20]],
+                "simulator": str(cfg.sim),
+                "num_envs": num_envs,
+                "seconds": length,
+                "seed": seed,
+                "deterministic": deterministic,
+                "play_seconds": round(played_for, 2),
+            },
+        )
+    finally:
+        env.close()
+
+
+def measure(env: HumanoidAMP, rollout: Rollout, judge: Judge | None, facts: Mapping[str, Any]) -> Evaluation:
+    """Metrics of ``rollout`` and of the clips of ``env``."""
+    library = env.library
+    picks = list(range(library.num_clips))
+    if library.num_clips > MOST_CLIPS:
+        picks = torch.linspace(0, library.num_clips - 1, MOST_CLIPS).round().long().tolist()
+    values = metrics.of_rollout(rollout)
+    reference = metrics.of_clips(
+        [library.motions[i] for i in picks],
+        [float(library.weights[i]) for i in picks],
+        rollout.character,
+        rollout.fps,
+    )
+    if judge is not None:
+        values |= judge.values(rollout.reward["style_logit"])
+        demos = env.demo_obs(4096, torch.Generator(env.device).manual_seed(0))
+        reference |= judge.values(judge(demos))
+    return Evaluation(values, reference, rollout, dict(facts))
+
+
+def _judge(content: Mapping[str, Any], env: HumanoidAMP) -> Judge | None:
+    """The checkpoint's discriminator, where it has one that fits."""
+    try:
+        judge = Judge(content, env.device)
+    except (CheckpointError, KeyError, MotionError, RuntimeError):
+        return None
+    return judge if judge.size == env.amp_observation_size else None
+
+
+def _counters(content: Mapping[str, Any]) -> dict[str, Any]:
+    """How much the checkpoint had seen."""
+    counters = content.get("counters", {})
+    return {
+        "iteration": int(counters.get("iteration", 0)),
+        "samples": int(counters.get("samples", 0)),
+        "training_seconds": round(float(counters.get("seconds", 0.0)), 1),
+    }
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _plain(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

@@ -1,0 +1,49 @@
+"""From words on a command line to a checkpoint and the configuration it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from isaacmm.errors import CheckpointError
+from isaacmm.learn import checkpoint
+
+
+def open_checkpoint(words: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """Compose ``words`` as ``launch.py test=True`` would, and load the checkpoint they name.
+
+    Returns:
+        The configuration (``cfg.checkpoint`` is the file) and the checkpoint's content.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a policy of ours.
+        ConfigError: an unknown key or impossible value.
+    """
+    from isaacmm.cli.compose import compose
+
+    cfg, _ = compose(["test=True", *(word for word in words if not word.startswith("test="))])
+    if int(cfg.threads or 0) > 0:
+        torch.set_num_threads(int(cfg.threads))
+    path = Path(str(cfg.checkpoint))
+    return cfg, load_policy_checkpoint(path, str(cfg.rl_device))
+
+
+def load_policy_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """:func:`isaacmm.learn.checkpoint.load`, refusing files that hold no policy with its configuration.
+
+    Raises:
+        CheckpointError: saying what the file is instead.
+    """
+    content = checkpoint.load(path, device)
+    missing = [key for key in ("model", "config", "observation") if key not in content]
+    if missing:
+        held = ", ".join(sorted(key for key in content if key not in ("format", "version"))) or "nothing"
+        raise CheckpointError(
+            f"{path} is not the checkpoint of a policy: it lacks {', '.join(missing)} (it holds {held}). "
+            "Give the last.pth of a run folder's nn/, the run folder, or `latest`"
+        )
+    return content
