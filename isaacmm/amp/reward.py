@@ -45,7 +45,7 @@ class RewardCombiner:
     def __post_init__(self) -> None:
         if self.mode not in COMBINES:
             raise ConfigError(f"reward_combine '{self.mode}' is not known; {nearest(self.mode, COMBINES)}")
-        if self.mode != "add" and not self.task_weight * self.style_weight > 0:
+        if self.mode != "add" and not min(self.task_weight, self.style_weight) > 0:
             raise ConfigError(
                 f"reward_combine={self.mode} needs task_reward_w and disc_reward_w above 0 "
                 f"(they are {self.task_weight} and {self.style_weight}); use reward_combine=add to drop a term"
