@@ -125,7 +125,8 @@ def length(cfg: DictConfig) -> str:
     config = cfg.train.params.config
     samples = int(cfg.num_envs) * int(config.horizon_length) * int(config.max_epochs)
     seconds = samples / float(cfg.preset.samples_per_second)
-    text = f"{config.max_epochs} iterations, {samples / 1e6:.3g} M samples"
+    amount = f"{samples / 1e6:.2f} M" if samples >= 1e5 else f"{samples:,}"
+    text = f"{config.max_epochs} iterations, {amount} samples"
     if cfg.max_minutes != "" and seconds > 60 * cfg.max_minutes:
         return f"{text}, at most {cfg.max_minutes:g} minutes"
     return f"{text}, {duration(seconds)}"
