@@ -21,6 +21,7 @@ from isaacmm.evaluate.rollout import Rollout, record
 from isaacmm.evaluate.style import Judge
 from isaacmm.learn.build import make_env
 from isaacmm.learn.policy import Policy
+from isaacmm.motion.clip import Motion
 
 #: Frames of so many worlds are kept for the metrics of motion; survival is measured in all.
 KEEP = 256
@@ -37,12 +38,14 @@ class Evaluation:
         clips: metric -> value of the reference clips; survival is missing there.
         rollout: what the policy did.
         facts: how it was measured.
+        motions: the reference clips.
     """
 
     policy: Values
     clips: Values
     rollout: Rollout
     facts: dict[str, Any] = field(default_factory=dict)
+    motions: tuple[Motion, ...] = ()
 
     def table(self) -> str:
         """The two columns side by side, with units."""
@@ -159,7 +162,7 @@ def measure(env: HumanoidAMP, rollout: Rollout, judge: Judge | None, facts: Mapp
         values |= judge.values(rollout.reward["style_logit"])
         demos = env.demo_obs(4096, torch.Generator(env.device).manual_seed(0))
         reference |= judge.values(judge(demos))
-    return Evaluation(values, reference, rollout, dict(facts))
+    return Evaluation(values, reference, rollout, dict(facts), library.motions)
 
 
 def _judge(content: Mapping[str, Any], env: HumanoidAMP) -> Judge | None:
