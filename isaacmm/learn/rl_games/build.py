@@ -16,6 +16,7 @@ from rl_games.common.algo_observer import AlgoObserver
 from isaacmm.amp.trainer import StyleTrainer
 from isaacmm.envs.humanoid_amp import HumanoidAMP
 from isaacmm.learn import build
+from isaacmm.learn.allocator import keep_freed_memory
 from isaacmm.learn.rl_games import env as env_adapter
 from isaacmm.learn.rl_games import network
 from isaacmm.learn.rl_games.agent import AMPAgent
@@ -35,6 +36,7 @@ def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
     threads = int(params.get("torch_threads") or 0)
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     seed = int(cfg.seed)
     torch.manual_seed(seed)
     env_adapter.register(env)
