@@ -283,17 +283,21 @@ def _chain_angles(q: Tensor, basis: Tensor) -> Tensor:
     """Angles ``[..., n, 3]`` of rotations ``q [..., n, 4]`` about successive axes (columns of ``basis [n, 3, 3]``).
 
     In the frame of its own axes the joint is an intrinsic X-Y-Z rotation with
-    ``m02 = sin(y)``, ``m01/m00 = -tan(z)``, ``m12/m22 = -tan(x)``. A left-handed set of axes is the
-    right-handed one with the third axis, and its angle, reversed.
+    ``m02 = sin(y)``, ``m12/m22 = -tan(x)``; the third angle is read off what remains when the first is
+    taken out, so that it makes up for a first angle that close to the gimbal lock is little more than
+    rounding. A left-handed set of axes is the right-handed one with the third axis, and its angle,
+    reversed.
     """
     sign = torch.linalg.det(basis).sign()
     right = basis.clone()
     right[..., :, 2] *= sign.unsqueeze(-1)
     m = right.transpose(-1, -2) @ rotation.to_matrix(q) @ right
-    y = torch.atan2(m[..., 0, 2], torch.hypot(m[..., 1, 2], m[..., 2, 2]))
-    locked = torch.hypot(m[..., 1, 2], m[..., 2, 2]) < 1e-6
+    cos_y = torch.hypot(m[..., 1, 2], m[..., 2, 2])
+    y = torch.atan2(m[..., 0, 2], cos_y)
+    locked = cos_y < 1e-6
     x = torch.where(locked, torch.atan2(m[..., 2, 1], m[..., 1, 1]), torch.atan2(-m[..., 1, 2], m[..., 2, 2]))
-    z = torch.where(locked, torch.zeros_like(x), torch.atan2(-m[..., 0, 1], m[..., 0, 0]))
+    cos_x, sin_x = torch.cos(x), torch.sin(x)
+    z = torch.atan2(cos_x * m[..., 1, 0] + sin_x * m[..., 2, 0], cos_x * m[..., 1, 1] + sin_x * m[..., 2, 1])
     return torch.stack((x, y, z * sign), dim=-1)
 
 
