@@ -122,7 +122,7 @@ def repair(motion: Motion) -> tuple[Motion, list[str]]:
         motion = drop_repeated_frames(motion, factor)
         times = {2: "twice", 3: "three times"}.get(factor, f"{factor} times")
         messages.append(
-            f"{name}: every frame is stored {times}: the file says {fps:g} fps, the motion has {motion.fps:g}. "
+            f"{name}: every frame is stored {times}: the file says {fps:g} fps, it moves at {motion.fps:g}. "
             f"Kept {motion.num_frames} of {before} frames; left alone, velocities would alternate between "
             f"0 and {factor} times the truth."
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isaacmm.errors import MotionError, nearest
-from isaacmm.motion.io import bvh, files, isaaclab, native, poselib
+from isaacmm.motion.io import bvh, isaaclab, native, poselib
 from isaacmm.motion.repair import fill_nan_frames, refuse_nan
 
 if TYPE_CHECKING:
