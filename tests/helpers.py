@@ -164,7 +164,9 @@ def mujoco(num_envs: int, **config: Any) -> Simulator:
     )
 
 
-def make_env(num_envs: int = 4, seed: int = 3, simulator: Simulator | None = None, **changes: Any) -> HumanoidAMP:
+def make_env(
+    num_envs: int = 4, seed: int = 3, simulator: Simulator | None = None, **changes: Any
+) -> HumanoidAMP:
     """The environment with made-up clips, on the puppet unless another simulator is given."""
     simulator = simulator or PuppetSimulator(num_envs)
     return HumanoidAMP(env_config(**changes), simulator, library(), character(), seed)
@@ -207,5 +209,6 @@ def numbers(rows: Sequence[Mapping[str, str]], without: Sequence[str] = ()) -> l
     """Rows of a ``progress.csv`` without the columns that hold wall times."""
     timed = {"seconds", "samples_per_second", *without}
     return [
-        {key: value for key, value in row.items() if key not in timed and not key.startswith("time_")} for row in rows
+        {key: value for key, value in row.items() if key not in timed and not key.startswith("time_")}
+        for row in rows
     ]

@@ -143,7 +143,8 @@ class HumanoidAMP(gym.vector.VectorEnv):
             self.playhead = self.table.advance(self.playhead)
 
         frame = self.observe(state)
-        if diverged.any():
+        lost = bool(diverged.any())
+        if lost:
             # the state of a world that blew up is garbage: it must reach neither reward nor network
             frame = torch.where(diverged[:, None], self.history[:, 0], frame)
             self.diverged_total += int(diverged.sum())
@@ -151,7 +152,9 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.root_yaw = torch.where(diverged, self.root_yaw, rotation.yaw(state.root_rot))
 
         terms = self._rewards(state)
-        reward = torch.where(diverged, 0.0, terms["task"])
+        if lost:  # no term of such a world may reach a mean in the log either
+            terms = {name: torch.where(diverged, 0.0, term) for name, term in terms.items()}
+        reward = terms["task"]
         terminated = self._fallen(state) | diverged
         truncated = (self.steps >= self.max_steps) & ~terminated
         done = terminated | truncated

@@ -27,7 +27,9 @@ def test_bce_by_hand() -> None:
 
 def test_lsgan_by_hand() -> None:
     # 0.5 * (((3-1)^2 + (1-1)^2) / 2 + (0+1)^2) = 0.5 * (2 + 1)
-    assert float(losses.classification(torch.tensor([3.0, 1.0]), torch.tensor([0.0]), "lsgan")) == pytest.approx(1.5)
+    assert float(
+        losses.classification(torch.tensor([3.0, 1.0]), torch.tensor([0.0]), "lsgan")
+    ) == pytest.approx(1.5)
     assert float(losses.classification(torch.ones(3), -torch.ones(3), "lsgan")) == 0.0
 
 
@@ -44,11 +46,16 @@ def test_optimum_of_a_discrete_game(kind: str) -> None:
     (Mao et al. 2017, eq. 5 with a=-1, b=1).
     """
     counts_p, counts_q = [60, 30, 10], [10, 30, 60]
-    p, q = torch.tensor(counts_p, dtype=torch.float64) / 100, torch.tensor(counts_q, dtype=torch.float64) / 100
+    p, q = (
+        torch.tensor(counts_p, dtype=torch.float64) / 100,
+        torch.tensor(counts_q, dtype=torch.float64) / 100,
+    )
     real = torch.repeat_interleave(torch.arange(3), torch.tensor(counts_p))
     fake = torch.repeat_interleave(torch.arange(3), torch.tensor(counts_q))
     table = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([table], lr=1.0, max_iter=100, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [table], lr=1.0, max_iter=100, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

@@ -29,7 +29,13 @@ def test_equals_numpy_on_all_batches_together(sizes: list[int], seed: int, offse
 def test_forward() -> None:
     normalizer = RunningNormalizer(1, clip=2.0, epsilon=0.0)
     normalizer.update(torch.tensor([[1.0], [5.0]]))  # mean 3, variance 4
-    assert normalizer(torch.tensor([[3.0], [5.0], [2.0], [100.0], [-100.0]])).flatten().tolist() == [0, 1, -0.5, 2, -2]
+    assert normalizer(torch.tensor([[3.0], [5.0], [2.0], [100.0], [-100.0]])).flatten().tolist() == [
+        0,
+        1,
+        -0.5,
+        2,
+        -2,
+    ]
 
 
 def test_statistics_are_in_the_checkpoint() -> None:

@@ -19,13 +19,17 @@ UNIT = torch.linspace(0.0, 1.0, 21)
 def test_bce_reward() -> None:
     reward = style_reward(LOGITS, "bce", 2.0)
     assert float(reward.min()) >= 0.0
-    assert float(reward.max()) == pytest.approx(2.0 * math.log(1e4), rel=1e-5)  # 1 - sigmoid is held above 1e-4
+    assert float(reward.max()) == pytest.approx(
+        2.0 * math.log(1e4), rel=1e-5
+    )  # 1 - sigmoid is held above 1e-4
     assert (reward.diff() >= 0).all()
     inside = reward[(LOGITS > -8) & (LOGITS < 8)]
     assert (inside.diff() > 0).all()
     # -2 log(1 - 1/2), and -2 log(1 - s(1)) = 2 log(1 + e)
     assert float(style_reward(torch.zeros(1), "bce", 2.0)) == pytest.approx(2.0 * math.log(2.0))
-    assert float(style_reward(torch.ones(1), "bce", 2.0)) == pytest.approx(2.0 * math.log(1.0 + math.e), rel=1e-5)
+    assert float(style_reward(torch.ones(1), "bce", 2.0)) == pytest.approx(
+        2.0 * math.log(1.0 + math.e), rel=1e-5
+    )
 
 
 def test_lsgan_reward() -> None:
