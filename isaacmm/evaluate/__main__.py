@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from isaacmm.errors import ConfigError, IsaacmmError
+from isaacmm.errors import IsaacmmError
 
 HELP = """\
 python -m isaacmm.evaluate checkpoint=latest [key=value ...]
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         _run(words)
-    except IsaacmmError as error:
+    except (IsaacmmError, OSError) as error:  # an OSError says which file cannot be written
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> None:
+    from isaacmm.evaluate.session import number, open_checkpoint, split, truth, whole
+
     own, rest = split(words, ("num_envs", "seconds", "seed", "deterministic", "json", "explain"))
     num_envs = whole(own, "num_envs", 128, low=1)
     seconds = number(own, "seconds", 0.0, low=0.1) if "seconds" in own else None
@@ -52,7 +54,6 @@ def _run(words: list[str]) -> None:
 
     from isaacmm.evaluate.evaluation import evaluate
     from isaacmm.evaluate.metrics import definitions
-    from isaacmm.evaluate.session import open_checkpoint
 
     cfg, content = open_checkpoint(rest)
     result = evaluate(
@@ -69,56 +70,6 @@ def _run(words: list[str]) -> None:
     if "json" in own:
         result.save(Path(own["json"]))
         print(f"written: {own['json']}")
-
-
-def split(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Take the words ``name=value`` with ``name`` in ``names`` out of ``words``."""
-    own: dict[str, str] = {}
-    rest: list[str] = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if equals and key in names:
-            own[key] = value
-        else:
-            rest.append(word)
-    return own, rest
-
-
-def number(own: dict[str, str], key: str, default: float, low: float) -> float:
-    """``own[key]`` as a number.
-
-    Raises:
-        ConfigError: not a number, or below ``low``.
-    """
-    if key not in own:
-        return default
-    try:
-        value = float(own[key])
-    except ValueError:
-        raise ConfigError(f"{key}={own[key]}: wants a number") from None
-    if not value >= low:
-        raise ConfigError(f"{key}={own[key]}: must be at least {low:g}")
-    return value
-
-
-def whole(own: dict[str, str], key: str, default: int, low: int) -> int:
-    """``own[key]`` as a whole number.
-
-    Raises:
-        ConfigError: not a whole number, or below ``low``.
-    """
-    value = number(own, key, default, low)
-    if value != int(value):
-        raise ConfigError(f"{key}={own[key]}: wants a whole number")
-    return int(value)
-
-
-def truth(own: dict[str, str], key: str, default: bool) -> bool:
-    """``own[key]`` as True or False."""
-    text = own.get(key, str(default)).lower()
-    if text not in ("true", "false"):
-        raise ConfigError(f"{key}={own[key]}: wants True or False")
-    return text == "true"
 
 
 if __name__ == "__main__":

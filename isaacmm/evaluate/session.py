@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from isaacmm.errors import CheckpointError
+from isaacmm.errors import CheckpointError, ConfigError
 from isaacmm.learn import checkpoint
 
 
@@ -47,3 +47,56 @@ def load_policy_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
             "Give the last.pth of a run folder's nn/, the run folder, or `latest`"
         )
     return content
+
+
+# --- words of the small tools ----------------------------------------------------------------------
+
+
+def split(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Take the words ``name=value`` with ``name`` in ``names`` out of ``words``."""
+    own: dict[str, str] = {}
+    rest: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in names:
+            own[key] = value
+        else:
+            rest.append(word)
+    return own, rest
+
+
+def number(own: dict[str, str], key: str, default: float, low: float) -> float:
+    """``own[key]`` as a number.
+
+    Raises:
+        ConfigError: not a number, or below ``low``.
+    """
+    if key not in own:
+        return default
+    try:
+        value = float(own[key])
+    except ValueError:
+        raise ConfigError(f"{key}={own[key]}: wants a number") from None
+    if not value >= low:
+        raise ConfigError(f"{key}={own[key]}: must be at least {low:g}")
+    return value
+
+
+def whole(own: dict[str, str], key: str, default: int, low: int) -> int:
+    """``own[key]`` as a whole number.
+
+    Raises:
+        ConfigError: not a whole number, or below ``low``.
+    """
+    value = number(own, key, default, low)
+    if value != int(value):
+        raise ConfigError(f"{key}={own[key]}: wants a whole number")
+    return int(value)
+
+
+def truth(own: dict[str, str], key: str, default: bool) -> bool:
+    """``own[key]`` as True or False."""
+    text = own.get(key, str(default)).lower()
+    if text not in ("true", "false"):
+        raise ConfigError(f"{key}={own[key]}: wants True or False")
+    return text == "true"

@@ -1,0 +1,40 @@
+"""Playing a checkpoint: ``test=True``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from isaacmm.cli.console import shown
+from isaacmm.errors import CheckpointError
+from isaacmm.learn.artefacts import Artefacts
+
+if TYPE_CHECKING:
+    from isaacmm.cli.runs import Run
+
+
+def play(cfg: DictConfig, run: Run) -> None:
+    """Play ``run.checkpoint`` in ``cfg.num_envs`` worlds; print numbers and leave what ``cfg`` asks for.
+
+    One fresh episode in every world, with the policy's best actions. ``export_bvh`` writes motions,
+    ``export_onnx`` the policy, ``capture_video`` a film; all go to ``run.path``. A part that fails is
+    a warning; the others are made all the same.
+
+    Raises:
+        CheckpointError: no checkpoint, or not one of a policy.
+    """
+    if run.checkpoint is None:
+        raise CheckpointError("there is nothing to play: give checkpoint=, a file, a run folder or `latest`")
+    made = Artefacts(cfg, run, run.checkpoint)
+    samples = int(made.content.get("counters", {}).get("samples", 0))
+    run.console.say(f"Playing {shown(run.checkpoint)}, trained on {samples / 1e6:.2f} M samples.")
+    made.evaluate(int(cfg.num_envs), seed=int(cfg.seed))
+    if made.evaluation is None:
+        return
+    if cfg.export_onnx:
+        made.onnx()
+    if cfg.export_bvh:
+        made.bvh()
+    if cfg.capture_video:
+        made.film(float(cfg.task.env.episode_seconds))
