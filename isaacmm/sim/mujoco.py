@@ -3,8 +3,7 @@
 All worlds step in one call of ``mujoco.batch.Batch``, which keeps one row of float64 state per
 world and works through them on a thread pool; no Python runs per world. :meth:`MujocoSimulator.state`
 turns its arrays into float32, xyzw and link velocities at most once per step, into buffers made at
-the start. That is done by numpy and not by torch: it takes a millisecond for 1,024 worlds on one
-thread, and torch's own thread pool on a machine whose cores are busy has been seen to take a hundred.
+the start (:mod:`isaacmm.sim.mujoco_read`).
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
-from isaacmm.sim.model import build_model
+from isaacmm.sim.model import build_model, contact_sensor
+from isaacmm.sim.mujoco_read import LinkReader
 from isaacmm.sim.simulator import SimConfig
 from isaacmm.state import MotionState, ResetState
 
@@ -77,20 +77,22 @@ class MujocoSimulator:
         servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu)}
         root_body = m.body(skeleton.names[0]).id
         root_joint = int(m.body_jntadr[root_body])
-        self._root_body = root_body
         self._root_q, self._root_v = int(m.jnt_qposadr[root_joint]), int(m.jnt_dofadr[root_joint])
-        self._bodies = _index([m.body(name).id for name in skeleton.names])
-        self._dof_q = _index([int(m.jnt_qposadr[j]) for j in joints])
-        self._dof_v = _index([int(m.jnt_dofadr[j]) for j in joints])
-        self._servos = _index([servo[j] for j in joints])
+        self._bodies = _run([m.body(name).id for name in skeleton.names], "bodies")
+        self._dof_q = _run([int(m.jnt_qposadr[j]) for j in joints], "joint positions")
+        self._dof_v = _run([int(m.jnt_dofadr[j]) for j in joints], "joint velocities")
+        self._servos = np.array([servo[j] for j in joints])
 
     def _bind(self) -> None:
         """Alias the batch's arrays: states, which may be written, and outputs, which may not."""
         assert self.batch is not None
         self._warnings = self.batch.warning[..., 1]  # [N, kinds of warning] counts
-        names = ["qpos", "qvel", "ctrl", "xfrc_applied", "xpos", "xquat", "cvel", "subtree_com"]
-        names += ["cfrc_ext"] if self.config.contact_force else []
+        names = ("qpos", "qvel", "ctrl", "xfrc_applied", "xpos", "xquat", "cvel", "subtree_com")
         self._mj: dict[str, np.ndarray] = {name: self.batch.bind(name) for name in names}
+        if self.config.contact_force:
+            n, b = self.num_envs, self.model.skeleton.num_bodies
+            first = int(self.mj_model.sensor(contact_sensor(self.model.skeleton.names[0])).adr[0])
+            self._mj["contact"] = self.batch.bind("sensordata")[:, first : first + 3 * b].reshape(n, b, 3)
 
     def _allocate(self) -> None:
         n, b, d = self.num_envs, self.model.skeleton.num_bodies, self.model.skeleton.num_dofs
@@ -108,14 +110,13 @@ class MujocoSimulator:
             body_ang_vel=ang_vel,
             contact_force=torch.zeros(n, b, 3) if self.config.contact_force else None,
         )
-        self._out = {name: value.numpy() for name, value in self._state.items()}  # the same memory
-        self._lever = np.zeros((n, b, 3), np.float32)
-        self._product = np.zeros((n, b), np.float32)
+        self._reader = LinkReader(self._state, self._mj, self._bodies, self._dof_q, self._dof_v)
+        force = self._state.contact_force
+        self._contact = force.numpy() if force is not None else None  # the same memory
         self._stale = True  # the batch has moved on since the buffers were filled
         self._contact_stale = False  # likewise for contact forces, which only a step makes
         self._on_device: MotionState | None = None
         self._pushes = False  # some force is waiting in xfrc_applied
-        self._pushed: np.ndarray | None = None  # forces that acted in the last step, [N, bodies of MuJoCo, 3]
         self._restored_lost = np.zeros(n, dtype=bool)
         self._gains: dict[str, Tensor] = {}  # per-world kp and kd, once randomised
 
@@ -151,8 +152,8 @@ class MujocoSimulator:
             self._mj[name][ids] = value
         batch.forward(ids, stage=_VEL)
         self._restored_lost[ids] = False
-        if self._state.contact_force is not None:
-            self._out["contact_force"][ids] = 0.0
+        if self._contact is not None:
+            self._contact[ids] = 0.0
             self._contact_stale = False
         self._touch()
 
@@ -165,7 +166,6 @@ class MujocoSimulator:
                 f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(shape)} [N, D]"
             )
         self._mj["ctrl"][:, self._servos] = dof_targets.detach().cpu().numpy()
-        self._pushed = self._mj["xfrc_applied"][..., :3].copy() if self._pushes else None
         batch.step(nstep=self.config.substeps, stage=_VEL)
         if self._pushes:
             self._mj["xfrc_applied"][:] = 0.0
@@ -177,7 +177,7 @@ class MujocoSimulator:
         """See :meth:`isaacmm.sim.Simulator.state`."""
         self._open()
         if self._stale:
-            self._read_motion()
+            self._reader.read()
             self._read_contacts()
             self._stale = False
         if self.device.type == "cpu":
@@ -273,32 +273,11 @@ class MujocoSimulator:
         self._stale = True
         self._on_device = None
 
-    def _read_motion(self) -> None:
-        """Fill the buffers with the batch's kinematics."""
-        out, mj, bodies = self._out, self._mj, self._bodies
-        quat, cvel, pos = mj["xquat"][:, bodies], mj["cvel"][:, bodies], mj["xpos"][:, bodies]
-        out["body_pos"][:] = pos
-        out["body_rot"][..., :3] = quat[..., 1:]
-        out["body_rot"][..., 3] = quat[..., 0]
-        out["dof_pos"][:] = mj["qpos"][:, self._dof_q]
-        out["dof_vel"][:] = mj["qvel"][:, self._dof_v]
-        out["body_ang_vel"][:] = cvel[..., :3]
-        out["body_vel"][:] = cvel[..., 3:]
-        # cvel holds velocities at the character's centre of mass c: v(origin) = v(c) + w x (origin - c)
-        np.subtract(pos, mj["subtree_com"][:, self._root_body, None], out=self._lever, casting="same_kind")
-        w, lever, vel, product = out["body_ang_vel"], self._lever, out["body_vel"], self._product
-        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-            vel[..., i] += np.multiply(w[..., j], lever[..., k], out=product)
-            vel[..., i] -= np.multiply(w[..., k], lever[..., j], out=product)
-
     def _read_contacts(self) -> None:
-        """Fill the contact buffer: external forces without those we pushed with."""
-        if not self._contact_stale:
-            return
-        self._contact_stale = False
-        self._out["contact_force"][:] = self._mj["cfrc_ext"][:, self._bodies, 3:]
-        if self._pushed is not None:
-            self._out["contact_force"] -= self._pushed[:, self._bodies]
+        """Fill the contact buffer. The sensors measure what a body does to others: the opposite."""
+        if self._contact_stale and self._contact is not None:
+            np.negative(self._mj["contact"], out=self._contact, casting="same_kind")
+            self._contact_stale = False
 
     def _write_gains(self, name: str, value: Tensor) -> None:
         """Per-world servo stiffness or joint damping ``[N, D]``."""
@@ -355,11 +334,11 @@ def _world_ids(env_ids: Tensor) -> np.ndarray:
     return (ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()).numpy()
 
 
-def _index(ids: list[int]) -> slice | list[int]:
-    """``ids`` as a slice where they follow each other, so that indexing makes a view."""
-    if ids == list(range(ids[0], ids[0] + len(ids))):
-        return slice(ids[0], ids[0] + len(ids))
-    return ids
+def _run(ids: list[int], what: str) -> slice:
+    """``ids`` as a slice, so that indexing makes views; a character's parts always follow each other."""
+    if ids != list(range(ids[0], ids[0] + len(ids))):
+        raise SimulatorError(f"the character's {what} do not follow each other in MuJoCo's arrays: {ids}")
+    return slice(ids[0], ids[0] + len(ids))
 
 
 def cores() -> int:

@@ -30,7 +30,7 @@ class SimConfig:
         device: where the tensors of :meth:`Simulator.state` live.
         self_collision: let a character's bodies touch each other. Off by default: policies learn to
             walk with floor contacts only, faster. Parent and child never touch either way.
-        contact_force: measure contact forces (a few percent of the time of a step).
+        contact_force: measure the contact force on every body (about 2 % of the time of a step).
     """
 
     num_envs: int = 64

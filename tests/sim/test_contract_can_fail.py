@@ -136,9 +136,19 @@ class PushesForever(MujocoSimulator):
 
 
 class CountsPushesAsContact(MujocoSimulator):
-    def step(self, dof_targets: Tensor) -> None:
-        super().step(dof_targets)
-        self._pushed = None
+    """As MuJoCo's own ``cfrc_ext`` does."""
+
+    pushed: tuple[int, Tensor] | None = None
+
+    def push(self, env_ids: Tensor, body: str, force: Tensor) -> None:
+        super().push(env_ids, body, force)
+        self.pushed = (int(env_ids[0]), force[0])
+
+    def state(self) -> MotionState:
+        s = super().state().clone()
+        if self.pushed is not None:
+            s.contact_force[self.pushed[0], 0] += self.pushed[1]
+        return s
 
 
 class NeverDiverges(MujocoSimulator):
@@ -161,17 +171,14 @@ class ForgetsContactAtReset(MujocoSimulator):
 
 
 class KeepsItsArgument(MujocoSimulator):
+    kept: Tensor | None = None
+
     def reset(self, env_ids: Tensor, state: ResetState) -> None:
         super().reset(env_ids, state)
-        if len(env_ids) == self.num_envs:
-            self._state.dof_pos, self._argument = state.dof_pos, state.dof_pos
+        self.kept = state.dof_pos
 
-    def _read_motion(self) -> None:
-        dof_pos = self._state.dof_pos
-        kept = dof_pos.clone() if dof_pos is getattr(self, "_argument", None) else None
-        super()._read_motion()
-        if kept is not None:
-            dof_pos.copy_(kept)
+    def state(self) -> MotionState:
+        return replace(super().state(), dof_pos=self.kept)
 
 
 FAULTS = {
