@@ -16,6 +16,7 @@ INSTALL_REQUIRES = [
     "rl-games>=1.6.5,<2",
     "hydra-core>=1.3.2,<2",
     "omegaconf>=2.3,<3",
+    "pyyaml>=6,<7",
     "roma>=1.5,<2",
     "numpy>=2.0,<3",
     "scipy>=1.13,<2",
@@ -31,7 +32,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     "gpu": ["mujoco-warp>=3.17,<4", "warp-lang>=1.8"],
-    "isaaclab": ["isaaclab>=3.0,<4"],
+    "isaaclab": ["isaaclab>=3.0,<4"],  # Python 3.12 only
     "view": ["glfw>=2.7"],
     "test": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.13"],
 }

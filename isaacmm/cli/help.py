@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from isaacmm import __version__, paths
 from isaacmm.cli.compose import options
+
+_PAGE = 118  # columns
 
 _COMMANDS = (
     ("python launch.py task=HumanoidAMP headless=True", "train; the folder of the run is printed"),
@@ -53,9 +56,13 @@ def help_text() -> str:
 
 
 def _columns(title: str, rows: tuple[tuple[str, str], ...] | list[tuple[str, str]], width: int) -> str:
-    if not rows:
-        return ""
-    return "\n".join([f"{title}:", *(f"  {left:<{width}} {right}".rstrip() for left, right in rows)])
+    """``title`` over two columns; the right one is wrapped."""
+    lines = [f"{title}:"] if rows else []
+    for left, right in rows:
+        first, *rest = textwrap.wrap(right, max(_PAGE - width - 3, 40)) or [""]
+        lines.append(f"  {left:<{width}} {first}".rstrip())
+        lines += [" " * (width + 3) + line for line in rest]
+    return "\n".join(lines)
 
 
 def _group(group: str, title: str) -> str:

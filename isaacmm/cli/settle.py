@@ -147,7 +147,9 @@ def check_simulator(name: str) -> None:
 
 
 def check_devices(cfg: DictConfig) -> None:
-    """Refuse CUDA devices that are not there."""
+    """Refuse CUDA devices that are not there, and what no part of the program does yet."""
+    if cfg.multi_gpu:
+        raise ConfigError("multi_gpu=True: training on several GPUs is not built yet; leave it at False.")
     for key in ("sim_device", "rl_device"):
         keys.check(key, cfg[key])
         kind, _, index = str(cfg[key]).partition(":")

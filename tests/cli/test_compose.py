@@ -155,6 +155,7 @@ def test_a_minibatch_set_by_hand_is_refused_with_one_that_fits(clip: str) -> Non
         ("sim=mojoco", "'mujoco'"),
         ("rl_device=cuda:0", "Nearest: rl_device=cpu"),
         ("rl_device=gpu", "cpu, cuda:0"),
+        ("multi_gpu=True", "not built yet"),
         ("experiment=a/b", "experiment=b"),
         ("experiment=..", "plain folder name"),
         ("task.env.physics_hz=100", "Nearest: 90"),
