@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,23 @@ def save(path: Path, content: dict[str, Any]) -> None:
     Raises:
         CheckpointError: the disk is full or cannot be written; an earlier file is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = ""
+    # always the same name: what a killed process left behind is overwritten by the next save
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
             torch.save({"format": FORMAT, "version": VERSION, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its zip writer
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         earlier = " The earlier checkpoint there is untouched." if path.exists() else ""
-        raise CheckpointError(f"could not write the checkpoint {path}: {error}.{earlier} Free some disk space.") from error
+        raise CheckpointError(
+            f"could not write the checkpoint {path}: {error}.{earlier} Free some disk space."
+        ) from error
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

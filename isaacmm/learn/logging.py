@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
+import logging
+import os
 import sys
 from pathlib import Path
-from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+log = logging.getLogger(__name__)
 
 Stats = dict[str, float]
 
@@ -30,45 +35,93 @@ _GROUPS = {
 class TrainingLog:
     """Scalars per iteration, against samples, in ``summaries/`` (TensorBoard and ``progress.csv``).
 
-    A resumed run cuts ``progress.csv`` back to the checkpoint's iteration first, so that the file
-    always holds one unbroken curve.
+    A resumed run goes on behind the checkpoint's iteration and drops what came after it, so that both
+    always show one unbroken curve. A full disk is a warning: rows wait in memory until there is room.
+
+    Args:
+        folder: ``summaries/`` of the run.
+        resumed_at: iteration of the checkpoint, 0 for a fresh run.
+        samples: of that checkpoint.
     """
 
-    def __init__(self, folder: Path, resumed_at: int = 0) -> None:
+    def __init__(self, folder: Path, resumed_at: int = 0, samples: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.writer = SummaryWriter(str(folder), purge_step=None)
+        self.writer: SummaryWriter | None = SummaryWriter(
+            str(folder), purge_step=samples + 1 if resumed_at else None
+        )
         self.path = folder / "progress.csv"
-        self._file: TextIO | None = None
-        self._csv: Any = None
-        self._kept = self._rows_until(resumed_at) if resumed_at else []
+        self._fields, self._end = self._written_until(resumed_at) if resumed_at else ([], 0)
+        self._waiting = b""
+        self._warned = False
 
-    def _rows_until(self, iteration: int) -> list[dict[str, str]]:
+    def _written_until(self, iteration: int) -> tuple[list[str], int]:
+        """Column names, and the byte behind the last complete row that the checkpoint knows of."""
         if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if _number(row.get("iteration")) <= iteration]
+            return [], 0
+        fields: list[str] = []
+        end = position = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                position += len(line)
+                if not line.endswith(b"\n"):
+                    break
+                cells = next(csv.reader([line.decode()]))
+                if not fields:
+                    fields, end = cells, position
+                elif _number(dict(zip(fields, cells, strict=False)).get("iteration")) <= iteration:
+                    end = position
+        return fields, end
 
     def write(self, stats: Stats) -> None:
         """One iteration."""
-        if self._csv is None:
-            self._file = self.path.open("w", newline="")
-            self._csv = csv.DictWriter(self._file, fieldnames=list(stats), extrasaction="ignore")
-            self._csv.writeheader()
-            for row in self._kept:
-                self._csv.writerow(row)
-        assert self._file is not None
-        self._csv.writerow({name: f"{value:.6g}" for name, value in stats.items()})
-        self._file.flush()
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        if not self._fields:
+            self._fields = list(stats)
+            rows.writerow(self._fields)
+        rows.writerow([f"{stats[name]:.6g}" if name in stats else "" for name in self._fields])
+        self._waiting += text.getvalue().encode()
+        try:
+            self._append()
+            self._summarise(stats)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                log.warning("summaries cannot be written (%s); training goes on.", error)
+
+    def _append(self) -> None:
+        """Write what waits; half-written rows of a failed attempt are overwritten."""
+        with self.path.open("r+b" if self._end else "wb", buffering=0) as file:
+            file.seek(self._end)
+            file.truncate()
+            written = file.write(self._waiting)
+            if written != len(self._waiting):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end += written
+        self._waiting = b""
+
+    def _summarise(self, stats: Stats) -> None:
+        if self.writer is None:
+            return
         step = int(stats["samples"])
-        for name, value in stats.items():
-            if name not in ("iteration", "samples"):
-                self.writer.add_scalar(_GROUPS.get(name, f"{'disc' if name.startswith('disc') else 'train'}/{name}"), value, step)
+        try:
+            for name, value in stats.items():
+                if name not in ("iteration", "samples"):
+                    tag = _GROUPS.get(name, f"{'disc' if name.startswith('disc') else 'train'}/{name}")
+                    self.writer.add_scalar(tag, value, step)
+        except OSError:
+            self.writer = None  # its thread has ended and takes nothing more
+            raise
 
     def close(self) -> None:
         """Flush and close."""
-        self.writer.close()
-        if self._file is not None:
-            self._file.close()
+        try:
+            if self.writer is not None:
+                self.writer.close()
+            if self._waiting:
+                self._append()
+        except OSError as error:
+            log.warning("summaries are incomplete: %s", error)
 
 
 def _number(text: str | None) -> float:

@@ -64,17 +64,23 @@ def check_fits(agent: AMPAgent, content: dict[str, Any], path: Path) -> None:
     Raises:
         CheckpointError: shapes differ.
     """
-    theirs, ours = content.get("model"), agent.model.state_dict()
-    if not isinstance(theirs, dict):
-        raise CheckpointError(f"{path}: holds no policy")
-    for name, tensor in ours.items():
-        other = theirs.get(name)
-        if other is None or other.shape != tensor.shape:
-            shape = "missing" if other is None else tuple(other.shape)
-            raise CheckpointError(
-                f"{path} does not fit this configuration: '{name}' is {shape} there and {tuple(tensor.shape)} here. "
-                "It was trained with another character, observation or network; use its own config.yaml settings"
-            )
+    style = content.get("style")
+    parts = [
+        ("policy", agent.model, content.get("model")),
+        ("discriminator", agent.style.discriminator, style.get("discriminator") if isinstance(style, dict) else None),
+    ]
+    for part, network, theirs in parts:
+        if not isinstance(theirs, dict):
+            raise CheckpointError(f"{path}: holds no {part}")
+        for name, tensor in network.state_dict().items():
+            other = theirs.get(name)
+            if other is None or other.shape != tensor.shape:
+                shape = "missing" if other is None else tuple(other.shape)
+                raise CheckpointError(
+                    f"{path} does not fit this configuration: '{name}' of the {part} is {shape} there and "
+                    f"{tuple(tensor.shape)} here. It was trained with another character, observation or network; "
+                    "use its own config.yaml settings"
+                )
 
 
 def content_of(agent: AMPAgent, cfg: DictConfig) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def _loop(agent: AMPAgent, cfg: DictConfig, run: Run) -> None:
     minutes = float(cfg.max_minutes) if cfg.max_minutes else None
     every = int(config.save_frequency)
     last = run.nn / "last.pth"
-    log = TrainingLog(run.summaries, agent.epoch_num)
+    log = TrainingLog(run.summaries, agent.epoch_num, agent.frame)
     bar = ProgressBar(iterations, minutes, agent.epoch_num, agent.seconds)
     diverged = agent.env.diverged_total
     saved = time.monotonic()
