@@ -30,7 +30,10 @@ GROUPS = ("task", "train", "motion", "character", "preset")
 # Groups that shape the networks: a checkpoint only fits what it was trained with.
 FIXED_BY_CHECKPOINT = ("task", "train", "character", "preset")
 # Keys that say what to do now and never come from an earlier run.
-SESSION = ("test", "checkpoint", "resume", "experiment", "runs_dir", "debug", "capture_video", "headless")
+SESSION = (
+    *("test", "checkpoint", "resume", "experiment", "runs_dir", "debug", "headless"),
+    *("export_bvh", "export_onnx", "capture_video"),
+)
 # Values that are paths or free text, in which Hydra's grammar would trip over spaces and signs.
 RAW = ("motion", "checkpoint", "experiment", "runs_dir")
 MOTION_SUFFIXES = (".npz", ".npy", ".bvh", ".pkl", ".json", ".csv", ".fbx")

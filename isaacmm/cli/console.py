@@ -13,6 +13,7 @@ from types import FrameType
 from typing import IO
 
 _WIDTH = 14
+_LISTED = 4  # more files of a kind than this are one line
 
 
 class Console:
@@ -64,19 +65,25 @@ class Console:
             for line in rest:
                 self.say(" " * (_WIDTH + 2) + line)
 
-    def artefacts(self, folder: Path, before: set[Path] | None = None) -> None:
-        """List the files under ``folder`` (those not in ``before``) with their sizes."""
-        files = [
-            path
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path not in (before or ()) and not path.name.startswith(".")
-        ]
+    def artefacts(self, folder: Path) -> None:
+        """List the files under ``folder`` with their sizes, many of a kind as one."""
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
         if not files:
             return
         self.say(f"\nIn {shown(folder)}/")
+        groups: dict[tuple[Path, str], list[Path]] = {}
         for path in sorted(files, key=lambda path: (len(path.relative_to(folder).parts), path)):
-            name = str(path.relative_to(folder))
-            self.say(f"  {name:<44} {size(path.stat().st_size):>9}  {_describe(path)}".rstrip())
+            groups.setdefault((path.parent, path.suffix), []).append(path)
+        for (parent, suffix), members in groups.items():
+            if len(members) > _LISTED:
+                name = f"{parent.relative_to(folder) / f'*{suffix}'} ({len(members)} files)"
+                self._artefact(name, sum(path.stat().st_size for path in members), members[0])
+                continue
+            for path in members:
+                self._artefact(str(path.relative_to(folder)), path.stat().st_size, path)
+
+    def _artefact(self, name: str, count: int, example: Path) -> None:
+        self.say(f"  {name:<44} {size(count):>9}  {_describe(example)}".rstrip())
 
 
 class StopRequest:
@@ -168,6 +175,8 @@ _DESCRIPTIONS = {
     "policy.onnx": "the policy for other programs",
     "policy.json": "what its numbers mean",
     "report.html": "a page to look at",
+    "evaluation.json": "how well it does, beside its clips",
+    "progress.csv": "the curves as a table",
     "last.pth": "to resume or play",
     "best.pth": "the best so far",
 }

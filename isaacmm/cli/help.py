@@ -26,6 +26,7 @@ _RELATED = (
     ("python -m isaacmm.motion inspect CLIP", "what is in a motion file"),
     ("python -m isaacmm.motion view CLIP", "film it"),
     ("python -m isaacmm.evaluate checkpoint=latest", "measure a policy beside its clips"),
+    ("python -m isaacmm.export checkpoint=latest", "BVH, ONNX or film of a policy"),
     ("python -m isaacmm.gait", "make the clips in motions/"),
 )
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import shlex
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -27,10 +30,10 @@ def run(cfg: DictConfig, notes: Sequence[str] = ()) -> int:
     folder, said = prepare_folder(cfg)
     with runs.locked(folder):
         console = Console(folder / runs.LOG_FILE)
+        console.log(f"{datetime.now():%Y-%m-%d} {shlex.join(sys.argv)}")
         stop = StopRequest()
         checkpoint = Path(cfg.checkpoint) if cfg.checkpoint else None
         work = Run(folder, console, stop, checkpoint, bool(cfg.resume))
-        before = _files(folder)
         began = time.monotonic()
         try:
             save_config(cfg, folder)
@@ -40,7 +43,7 @@ def run(cfg: DictConfig, notes: Sequence[str] = ()) -> int:
             console.say(f"\nDone after {duration(time.monotonic() - began).removeprefix('about ')}.")
             if stop:
                 console.say(f"Stopped on request. To go on: resume=True experiment={folder.name}")
-            console.artefacts(folder, before if cfg.test else None)
+            console.artefacts(folder)
         except BaseException as error:
             console.log("".join(traceback.format_exception(error)))
             if runs.checkpoints(folder):
@@ -148,7 +151,3 @@ def _motions(cfg: DictConfig) -> str:
     files = str(first if isinstance(first, str) else first.get("file", ""))
     more = f" and {len(clips) - 1} more" if len(clips) > 1 else ""
     return f"{name} ({files}{more})" if name else f"{files}{more}"
-
-
-def _files(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file()}

@@ -53,12 +53,14 @@ def test_a_full_disk_does_not_end_a_run(tmp_path: Path, capsys: pytest.CaptureFi
 def test_artefacts_are_listed_with_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "nn").mkdir()
     (tmp_path / "nn" / "last.pth").write_bytes(b"x" * 2_500_000)
-    (tmp_path / "old.txt").write_text("")
     (tmp_path / ".part").write_text("")
-    Console().artefacts(tmp_path, before={tmp_path / "old.txt"})
+    (tmp_path / "motions").mkdir()
+    for number in range(7):
+        (tmp_path / "motions" / f"{number}.bvh").write_bytes(b"x" * 1000)
+    Console().artefacts(tmp_path)
     out = capsys.readouterr().out
-    assert "nn/last.pth" in out and "2.5 MB" in out
-    assert "old.txt" not in out and ".part" not in out
+    assert "nn/last.pth" in out and "2.5 MB" in out and ".part" not in out
+    assert out.count(".bvh") == 1 and "motions/*.bvh (7 files)" in out and "7.0 kB" in out
 
 
 def test_sizes_and_durations_read_well() -> None:
