@@ -62,7 +62,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["isaacmm", "isaacmm.*"]),
-    package_data={"isaacmm": ["py.typed", "assets/*", "assets/**/*"]},
+    package_data={"isaacmm": ["py.typed", "assets/*", "assets/**/*", "*/*.json"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     entry_points={"console_scripts": ["isaacmm=isaacmm.cli.main:main"]},
