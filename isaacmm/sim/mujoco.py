@@ -78,10 +78,12 @@ class MujocoSimulator:
         root_body = m.body(skeleton.names[0]).id
         root_joint = int(m.body_jntadr[root_body])
         self._root_q, self._root_v = int(m.jnt_qposadr[root_joint]), int(m.jnt_dofadr[root_joint])
-        self._bodies = _run([m.body(name).id for name in skeleton.names], "bodies")
-        self._dof_q = _run([int(m.jnt_qposadr[j]) for j in joints], "joint positions")
-        self._dof_v = _run([int(m.jnt_dofadr[j]) for j in joints], "joint velocities")
-        self._servos = np.array([servo[j] for j in joints])
+        self._bodies = _run([m.body(name).id for name in skeleton.names])
+        self._dof_q = _run([int(m.jnt_qposadr[j]) for j in joints])
+        self._dof_v = _run([int(m.jnt_dofadr[j]) for j in joints])
+        servos = np.array([servo[j] for j in joints])
+        in_order = bool((np.diff(servos) == 1).all())  # actuators may be listed in any order
+        self._servos: slice | np.ndarray = _run(servos.tolist()) if in_order else servos
 
     def _bind(self) -> None:
         """Alias the batch's arrays: states, which may be written, and outputs, which may not."""
@@ -334,10 +336,10 @@ def _world_ids(env_ids: Tensor) -> np.ndarray:
     return (ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()).numpy()
 
 
-def _run(ids: list[int], what: str) -> slice:
-    """``ids`` as a slice, so that indexing makes views; a character's parts always follow each other."""
+def _run(ids: list[int]) -> slice:
+    """``ids`` as a slice, so that indexing makes views. A character's parts always follow each other."""
     if ids != list(range(ids[0], ids[0] + len(ids))):
-        raise SimulatorError(f"the character's {what} do not follow each other in MuJoCo's arrays: {ids}")
+        raise SimulatorError(f"the parts of the character do not follow each other in MuJoCo's arrays: {ids}")
     return slice(ids[0], ids[0] + len(ids))
 
 
