@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 CHANNELS = ("xposition", "yposition", "zposition", "xrotation", "yrotation", "zrotation")
 
 _MOTION = re.compile(
-    rb"^[ \t}]*MOTION\s+Frames\s*:?\s*(?P<frames>\d+)\s+Frame\s*Time\s*:?\s*(?P<time>[-+0-9.,eE]+)",
+    rb"(?:^|[\r}])[ \t]*MOTION\s+Frames\s*:?\s*(?P<frames>\d+)\s+Frame\s*Time\s*:?\s*(?P<time>[-+0-9.,eE]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -101,16 +101,24 @@ def parse(path: Path, cut_short: str = "error") -> BvhText:
     channels = text.num_channels
     if not channels:
         raise MotionError(f"{path}: no joint has a channel, so nothing moves; export it with animation.")
+    numbers = _numbers(data, found.end(), text, path)
+    text.values = _frames(numbers, frames, channels, data, found.end(), path, cut_short)
+    return text
+
+
+def _numbers(data: bytes, start: int, text: BvhText, path: Path) -> np.ndarray:
+    """All values, in file order."""
     try:
-        numbers = parse_numbers(data, found.end())
+        return parse_numbers(data, start)
     except NumberError as error:
-        frame, column = divmod(error.index, channels)
+        token = error.token.encode("latin-1")
+        if data.endswith(token):  # cut off inside its last number
+            return parse_numbers(data, start, len(data) - len(token))
+        frame, column = divmod(error.index, text.num_channels)
         raise MotionError(
             f"{path}: {error.token!r} is not a number (frame {frame}, {text.column(column)}); "
             "export the clip again or correct the file there."
         ) from None
-    text.values = _frames(numbers, frames, channels, data, found.end(), path, cut_short)
-    return text
 
 
 def _frame_time(spelled: bytes, path: Path) -> tuple[float, int]:

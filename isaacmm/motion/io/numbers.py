@@ -73,11 +73,12 @@ def _cut(text: bytes, start: int, end: int, stop: int) -> int:
     """The last white space up to ``end``, so that no number is cut in two."""
     if end == stop:
         return end
-    at = max(text.rfind(space, start, end) for space in (b" ", b"\n", b"\t", b"\r"))
-    while at < 0 and end < stop:  # one token longer than a block
-        end = min(end + _BLOCK, stop)
-        at = max(text.rfind(space, start, end) for space in (b" ", b"\n", b"\t", b"\r"))
-    return end if at < 0 else at
+    while end < stop:
+        at = max(text.rfind(space, start + 1, end) for space in (b" ", b"\n", b"\t", b"\r"))
+        if at > start:
+            return at
+        end = min(end + _BLOCK, stop)  # one token longer than a block
+    return end
 
 
 def _parse_block(text: np.ndarray) -> np.ndarray:
@@ -263,7 +264,8 @@ def _format_block(values: np.ndarray, decimals: int) -> bytes:
     scaled = np.rint(values * 10.0**decimals)
     largest = float(np.abs(scaled).max(initial=0.0)) / 10.0**decimals
     if not largest < 9999:
-        return "".join(" ".join(f"{v:.{decimals}f}" for v in row) + "\n" for row in values.tolist()).encode()
+        rounded = (scaled / 10.0**decimals + 0.0).tolist()  # + 0.0: no minus before a zero
+        return "".join(" ".join(f"{v:.{decimals}f}" for v in row) + "\n" for row in rounded).encode()
     number = scaled.astype(np.int64)
     negative = number < 0
     np.abs(number, out=number)
