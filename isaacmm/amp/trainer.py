@@ -35,6 +35,9 @@ class StyleConfig:
         replay: rows kept (amp_replay_buffer_size).
         replay_keep: share of an iteration's rows that enters a full buffer (amp_replay_keep_prob).
         normalize: normalise observations (normalize_amp_input).
+        normalizer: whose statistics: ``demos``, the clips' alone, fixed from the start, or ``running``, clips
+            and agent together (amp_normalizer). A fresh agent's flailing is many times larger than
+            natural motion; in a scale that includes it, all clips look alike.
         units: hidden layers (network.disc.units).
     """
 
@@ -50,11 +53,15 @@ class StyleConfig:
     replay: int = 100_000
     replay_keep: float = 1.0
     normalize: bool = True
+    normalizer: str = "demos"
     units: Sequence[int] = (1024, 512)
 
     def __post_init__(self) -> None:
         if self.loss not in losses.LOSSES:
             raise ConfigError(f"disc_loss '{self.loss}' is not known; {nearest(self.loss, losses.LOSSES)}")
+        if self.normalizer not in ("demos", "running"):
+            hint = nearest(self.normalizer, ("demos", "running"))
+            raise ConfigError(f"amp_normalizer '{self.normalizer}' is not known; {hint}")
 
 
 class StyleTrainer:
@@ -107,7 +114,7 @@ class StyleTrainer:
             fake = torch.cat((fresh, self.replay.sample(half, self.generator)))
             for name, value in self._step(real, fake).items():
                 totals[name] = totals.get(name, torch.zeros((), device=rows.device)) + value
-        if c.normalize:
+        if c.normalize and c.normalizer == "running":
             self.normalizer.update(rows)
             self.normalizer.update(self.demos(len(rows), self.generator))
         self._store(rows)

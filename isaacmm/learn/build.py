@@ -59,6 +59,7 @@ def style_config(params: Mapping[str, Any]) -> StyleConfig:
         replay=int(c["amp_replay_buffer_size"]),
         replay_keep=float(c["amp_replay_keep_prob"]),
         normalize=bool(c["normalize_amp_input"]),
+        normalizer=str(c.get("amp_normalizer", "running")),
         units=tuple(int(u) for u in params["network"]["disc"]["units"]),
     )
 

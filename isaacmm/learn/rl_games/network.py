@@ -41,7 +41,8 @@ class AMPModel(ModelA2CContinuousLogStd):
         """See :class:`AMPModel`."""
 
         def __init__(self, a2c_network: Any, **kwargs: Any) -> None:
-            super().__init__(a2c_network, **kwargs)
+            super().__init__(a2c_network, **{**kwargs, "normalize_value": False, "normalize_input": False})
+            self.normalize_value, self.normalize_input = kwargs["normalize_value"], kwargs["normalize_input"]
             if self.normalize_value:
                 self.value_mean_std = RunningMeanStd((self.value_size,))
             if self.normalize_input:
