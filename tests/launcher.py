@@ -1,0 +1,138 @@
+"""Runs of the command line in processes of their own, without paying for the imports each time.
+
+``Launcher`` starts one Python that has everything imported; every run is a fork of it, so it may be killed,
+interrupted, or end with an exit code like any other. Unix only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Launcher:
+    """Starts command lines; a context manager."""
+
+    def __enter__(self) -> Launcher:
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, **request: Any) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, words: list[str], folder: Path, artefacts: bool = False) -> Job:
+        """Begin ``launch.py words`` in ``folder``; without ``artefacts`` nothing is made after training."""
+        output = folder / f"output_{time.monotonic_ns()}.txt"
+        pid = self._ask(do="start", words=words, folder=str(folder), output=str(output), artefacts=artefacts)
+        return Job(self, pid, output)
+
+    def run(self, words: list[str], folder: Path, artefacts: bool = False) -> tuple[int, str]:
+        """Exit code and everything printed."""
+        job = self.start(words, folder, artefacts)
+        return job.wait(), job.output.read_text()
+
+
+class Job:
+    """A run on its way."""
+
+    def __init__(self, launcher: Launcher, pid: int, output: Path) -> None:
+        self.launcher, self.pid, self.output = launcher, pid, output
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 300.0) -> int:
+        """Exit code; minus the signal's number if one ended it."""
+        return int(self.launcher._ask(do="wait", pid=self.pid, seconds=seconds))
+
+    def wait_for_lines(self, path: Path, count: int, seconds: float = 120.0) -> None:
+        """Return once ``path`` has ``count`` lines."""
+        deadline = time.monotonic() + seconds
+        while not (path.exists() and path.read_bytes().count(b"\n") >= count):
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.01)
+
+
+def _serve() -> None:
+    sys.path.insert(0, str(ROOT))
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing that prints while importing may spoil the replies
+    import isaacmm.cli.main
+    import isaacmm.learn.artefacts as artefacts
+    import isaacmm.learn.play
+    import isaacmm.learn.rl_games.build
+    import isaacmm.learn.train
+    import isaacmm.sim.mujoco
+
+    def child(request: dict[str, Any]) -> None:
+        os.dup2(os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
+        os.dup2(1, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(request["folder"])
+        if not request["artefacts"]:
+            artefacts.after_training = lambda *_: None
+        code = 1
+        try:
+            code = isaacmm.cli.main.main(request["words"])
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def wait(pid: int, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                deadline = float("inf")
+            time.sleep(0.005)
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "start":
+            reply = os.fork()
+            if reply == 0:
+                child(request)
+        else:
+            reply = wait(request["pid"], request["seconds"])
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
