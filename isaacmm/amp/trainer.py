@@ -31,8 +31,11 @@ class StyleConfig:
         learning_rate: of Adam (disc_learning_rate; the policy's where not given).
         reward_scale: factor of the style reward (disc_reward_scale).
         updates: gradient steps per iteration (disc_updates).
-        batch: clips per step, and as many agent rows, half of them replayed (amp_minibatch_size).
+        batch: rows per step of each kind: clips, fresh agent rows, replayed agent rows (amp_minibatch_size).
         replay: rows kept (amp_replay_buffer_size).
+        demo_buffer: clip rows kept and sampled from (amp_obs_demo_buffer_size); 0 draws every batch afresh
+            from all clips, which needs no buffer where that is cheap, as it is here.
+        demo_fetch: fresh clip rows that enter the buffer per iteration (amp_batch_size).
         replay_keep: share of an iteration's rows that enters a full buffer (amp_replay_keep_prob).
         normalize: normalise observations (normalize_amp_input).
         normalizer: whose statistics: ``demos``, the clips' alone, fixed from the start, or ``running``, clips
@@ -49,8 +52,10 @@ class StyleConfig:
     learning_rate: float = 1e-4
     reward_scale: float = 2.0
     updates: int = 8
-    batch: int = 512
+    batch: int = 256
     replay: int = 100_000
+    demo_buffer: int = 0
+    demo_fetch: int = 512
     replay_keep: float = 1.0
     normalize: bool = True
     normalizer: str = "demos"
@@ -84,6 +89,9 @@ class StyleTrainer:
         self.discriminator = Discriminator(size, config.units).to(device)
         self.normalizer = RunningNormalizer(size).to(device)
         self.replay = ReplayBuffer(config.replay, size, device)
+        self.demo_buffer = ReplayBuffer(config.demo_buffer, size, device) if config.demo_buffer else None
+        if self.demo_buffer is not None:
+            self.demo_buffer.add(demos(config.demo_buffer, self.generator))
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=config.learning_rate, fused=True)
         # Clips tell the scale of natural motion; a fresh agent's flailing would tell another.
         self.normalizer.update(demos(8192, self.generator))
@@ -104,21 +112,27 @@ class StyleTrainer:
     def update(self, rows: Tensor) -> dict[str, float]:
         """Train on this iteration's agent observations ``[n, S]``; returns means of what is worth logging."""
         c = self.config
-        half = c.batch // 2
         if len(self.replay) == 0:
             self.replay.add(rows)
         totals: dict[str, Tensor] = {}
         for _ in range(c.updates):
-            real = self.demos(c.batch, self.generator)
-            fresh = rows[torch.randint(len(rows), (c.batch - half,), generator=self.generator, device=rows.device)]
-            fake = torch.cat((fresh, self.replay.sample(half, self.generator)))
+            real = self._demo_batch(c.batch)
+            fresh = rows[torch.randint(len(rows), (c.batch,), generator=self.generator, device=rows.device)]
+            fake = torch.cat((fresh, self.replay.sample(c.batch, self.generator)))
             for name, value in self._step(real, fake).items():
                 totals[name] = totals.get(name, torch.zeros((), device=rows.device)) + value
         if c.normalize and c.normalizer == "running":
             self.normalizer.update(rows)
             self.normalizer.update(self.demos(len(rows), self.generator))
         self._store(rows)
+        if self.demo_buffer is not None:
+            self.demo_buffer.add(self.demos(c.demo_fetch, self.generator))
         return {name: float(value) / c.updates for name, value in totals.items()}
+
+    def _demo_batch(self, n: int) -> Tensor:
+        if self.demo_buffer is None:
+            return self.demos(n, self.generator)
+        return self.demo_buffer.sample(n, self.generator)
 
     def _step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         c, net = self.config, self.discriminator
@@ -155,7 +169,9 @@ class StyleTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs."""
+        demos = {} if self.demo_buffer is None else {"demo_buffer": self.demo_buffer.state_dict()}
         return {
+            **demos,
             "discriminator": self.discriminator.state_dict(),
             "normalizer": self.normalizer.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -169,4 +185,6 @@ class StyleTrainer:
         self.normalizer.load_state_dict(state["normalizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.replay.load_state_dict(state["replay"])
+        if self.demo_buffer is not None and "demo_buffer" in state:
+            self.demo_buffer.load_state_dict(state["demo_buffer"])
         self.generator.set_state(state["generator"].cpu())

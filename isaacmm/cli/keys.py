@@ -130,7 +130,7 @@ RULES: dict[str, Rule] = {
     _CONFIG + "disc_logit_reg": _at_least_zero(),
     _CONFIG + "disc_grad_penalty": _at_least_zero(),
     _CONFIG + "disc_weight_decay": _at_least_zero(),
-    _CONFIG + "amp_obs_demo_buffer_size": _whole(),
+    _CONFIG + "amp_obs_demo_buffer_size": _whole(low=0),
     _CONFIG + "amp_replay_buffer_size": _whole(),
     _CONFIG + "amp_replay_keep_prob": Rule("number", low=0, high=1),
     _CONFIG + "amp_batch_size": _whole(),

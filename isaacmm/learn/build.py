@@ -57,6 +57,8 @@ def style_config(params: Mapping[str, Any]) -> StyleConfig:
         updates=int(c.get("disc_updates") or batches * int(c["mini_epochs"])),
         batch=int(c["amp_minibatch_size"]),
         replay=int(c["amp_replay_buffer_size"]),
+        demo_buffer=int(c["amp_obs_demo_buffer_size"]),
+        demo_fetch=int(c["amp_batch_size"]),
         replay_keep=float(c["amp_replay_keep_prob"]),
         normalize=bool(c["normalize_amp_input"]),
         normalizer=str(c.get("amp_normalizer", "running")),
