@@ -170,10 +170,12 @@ class Skeleton:
     def joint_rot_to_dofs(self, joint_rot: Tensor) -> Tensor:
         """Joint rotations ``[..., J, 4]`` to hinge angles ``[..., D]`` rad.
 
-        Exact inverse of :meth:`dofs_to_joint_rot` for joints with three mutually perpendicular
-        hinges while the middle angle stays within 90 degrees (at 90 the first hinge takes all of
-        the ambiguous turn), and for one hinge within 180. A joint that turned in a way its hinges
-        cannot follow gets the angle about each hinge; a joint without hinges gets nothing.
+        Inverse of :meth:`dofs_to_joint_rot` for joints with one hinge or up to three mutually
+        perpendicular ones. Two triples of angles make the same rotation of a three-hinge joint; the
+        one that keeps the joint's limits better is returned, and where both do, the one with the
+        middle angle within 90 degrees (at 90 the first hinge takes all of the ambiguous turn). Whole
+        turns are chosen to come closest to the middle of the limits. A joint that turned in a way its
+        hinges cannot follow gets the angle about each hinge; a joint without hinges gets nothing.
         """
         dof = torch.zeros(*joint_rot.shape[:-2], self.num_dofs, dtype=joint_rot.dtype, device=joint_rot.device)
         axes = self.dof_axes.to(joint_rot)
@@ -191,7 +193,66 @@ class Skeleton:
             angles = _chain_angles(q, basis)
             for k in range(count):
                 dof[..., [c[k] for c in chains]] = angles[..., k]
+        dof = self._nearest_turn(dof)
+        other = self._nearest_turn(self._other_triples(dof))
+        triples = self._triples
+        better = self._excess(other) + 1e-4 < self._excess(dof)
+        dof[..., triples] = torch.where(better.unsqueeze(-1), other[..., triples], dof[..., triples])
         return dof
+
+    def joint_rot_to_dof_curves(self, joint_rot: Tensor) -> Tensor:
+        """As :meth:`joint_rot_to_dofs` for a clip ``[T, J, 4]``: angles ``[T, D]`` that do not jump.
+
+        Of the two triples of a three-hinge joint each frame gets the one nearer to the frame before.
+        The way from one triple to the other keeps distances, so whether a step changes over does not
+        depend on where it starts; what remains free, for the clip as a whole, is chosen by the limits.
+        """
+        dof = self.joint_rot_to_dofs(joint_rot)
+        if dof.shape[0] < 2:
+            return dof
+        triples = self._triples
+        other = self._other_triples(dof)
+        before, stay, change = dof[:-1, triples], dof[1:, triples], other[1:, triples]
+        far = rotation.wrap_angle(stay - before).square().sum(-1)
+        near = rotation.wrap_angle(change - before).square().sum(-1)
+        changed = (torch.cumsum(near < far, dim=0) % 2 == 1).unsqueeze(-1)
+        dof[1:, triples] = torch.where(changed, change, stay)
+
+        def unrolled(angles: Tensor) -> Tensor:
+            steps = rotation.wrap_angle(angles[1:] - angles[:-1])
+            curves = torch.cat((angles[:1], angles[:1] + torch.cumsum(steps, dim=0)), dim=0)
+            middle = self.dof_limits.to(curves).mean(dim=1)
+            return curves + 2.0 * math.pi * torch.round((middle - curves.mean(dim=0)) / (2.0 * math.pi))
+
+        dof, other = unrolled(dof), unrolled(self._other_triples(dof))
+        better = self._excess(other).sum(dim=0) + 1e-4 < self._excess(dof).sum(dim=0)
+        dof[:, triples] = torch.where(better[:, None], other[:, triples], dof[:, triples])
+        return dof
+
+    @cached_property
+    def _triples(self) -> Tensor:
+        """``[n, 3]`` hinges of the joints that have three."""
+        chains = [chain for chain in self._chains.values() if len(chain) == 3]
+        return torch.tensor(chains, dtype=torch.long, device=self.device).reshape(-1, 3)
+
+    def _other_triples(self, dof: Tensor) -> Tensor:
+        """The other angles that make the same rotations: ``(x + pi, pi - y, z + pi)`` for ``(x, y, z)``."""
+        first, middle, last = self._triples.unbind(-1)
+        other = dof.clone()
+        other[..., first] += math.pi
+        other[..., middle] = math.pi - dof[..., middle]
+        other[..., last] += math.pi
+        return other
+
+    def _excess(self, dof: Tensor) -> Tensor:
+        """By how much each three-hinge joint is outside its limits, ``[..., n]`` rad."""
+        low, high = self.dof_limits.to(dof).unbind(-1)
+        return ((low - dof).clamp(min=0.0) + (dof - high).clamp(min=0.0))[..., self._triples].sum(-1)
+
+    def _nearest_turn(self, dof: Tensor) -> Tensor:
+        """Whole turns added so that every angle is within half a turn of the middle of its limits."""
+        middle = self.dof_limits.to(dof).mean(dim=1)
+        return middle + rotation.wrap_angle(dof - middle)
 
     # ------------------------------------------------------------------ mirror
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,6 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.errors import MotionError
 from isaacmm.skeleton import Skeleton
-
-if TYPE_CHECKING:
-    from isaacmm.motion.io.registry import PathLike  # noqa: F401
 
 
 @dataclass(eq=False)
@@ -78,12 +75,8 @@ class Motion:
         return self.skeleton.fk(self.root_pos, self.root_rot, self.joint_rot)
 
     def dof_pos(self) -> Tensor:
-        """Hinge angles ``[T, D]`` rad, unwrapped over time so that no velocity jumps by a full turn."""
-        angles = self.skeleton.joint_rot_to_dofs(self.joint_rot)
-        if self.num_frames < 2:
-            return angles
-        steps = rotation.wrap_angle(angles[1:] - angles[:-1])
-        return torch.cat((angles[:1], angles[:1] + torch.cumsum(steps, dim=0)), dim=0)
+        """Hinge angles ``[T, D]`` rad, continuous over time."""
+        return self.skeleton.joint_rot_to_dof_curves(self.joint_rot)
 
     # ----------------------------------------------------------------- edit
     def slice(self, start: int, stop: int) -> Motion:
