@@ -293,8 +293,8 @@ def load_clip(
         path: the clip, any format of :mod:`isaacmm.motion.io.registry`.
         skeleton: character skeleton to map the clip onto; None: ``character``'s, else the file's.
         character: whose soles find the floor; None: no grounding.
-        repair: False keeps the clip as the file has it, doubled frames included (for experiments).
-        ground: put the soles on the floor; None: if ``character`` is given.
+        repair: False keeps repeated frames as the file has them (for experiments).
+        ground: level the floor and put the soles on it; None: if ``character`` is given.
         nan: ``"error"`` refuses frames with NaN, ``"interpolate"`` fills them from their neighbours.
         options: the format's own.
 
@@ -312,14 +312,13 @@ def load_clip(
         motion, messages = fix(motion)
         for message in messages:
             _say_once(message)
-        if character is not None and on_floor:
-            motion, slope = level(motion, character)
-            if slope:
-                _say_once(
-                    f"{motion.name or path}: the floor under its soles slopes by "
-                    f"{math.degrees(slope):.1f} degrees; heights were levelled."
-                )
     if character is not None and on_floor:
+        motion, slope = level(motion, character)
+        if slope:
+            _say_once(
+                f"{motion.name or path}: the floor under its soles slopes by "
+                f"{math.degrees(slope):.1f} degrees; heights were levelled."
+            )
         motion, lift = put_down(motion, character)
         if lift:
             where = "under" if lift > 0 else "above"

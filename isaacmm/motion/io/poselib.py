@@ -26,10 +26,21 @@ if TYPE_CHECKING:
     from isaacmm.skeleton import Skeleton
 
 
+class _Refused(pickle.UnpicklingError):
+    """The pickle asks for something that is not on the list."""
+
+
 def _numpy_internals() -> tuple[Any, Any]:
     """numpy's own array and scalar constructors, wherever this numpy keeps them."""
     core = np._core if hasattr(np, "_core") else np.core  # numpy 2 renamed the module
     return core.multiarray._reconstruct, core.multiarray.scalar
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How old pickle protocols spell bytes; no other codec is let near them."""
+    if encoding not in ("latin1", "latin-1"):
+        raise _Refused(f"the codec {encoding}")
+    return text.encode("latin1")
 
 
 _RECONSTRUCT, _SCALAR = _numpy_internals()
@@ -37,13 +48,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
 }
-
-
-class _Refused(pickle.UnpicklingError):
-    """The pickle asks for something that is not on the list."""
 
 
 class _Unpickler(pickle.Unpickler):
