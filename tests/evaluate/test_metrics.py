@@ -149,6 +149,29 @@ def test_every_metric_says_what_it_is() -> None:
         assert not metric.definition.endswith(".")
 
 
+def test_a_foot_in_the_air_does_not_slide_nor_does_the_frame_it_lands_in() -> None:
+    hop = statue((0.0, 0.0), seconds=4.0)
+    t = torch.arange(hop.num_frames)
+    hop.root_pos[:, 0] = t.clamp(max=60) * 0.1  # moves until it lands in frame 60
+    hop.root_pos[:60, 2] += 0.1
+    assert measured(hop)["contact_slide"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_mann_weighs_by_height() -> None:
+    motion = statue((0.0, 0.0), seconds=4.0)
+    half = motion.num_frames // 2
+    t = torch.arange(motion.num_frames)
+    motion.root_pos[:, 0] = (t - half).clamp(min=0) * 0.01  # 1 cm per frame while half of H above the ground
+    motion.root_pos[half + 1 :, 2] += 0.5 * metrics.MANN_HEIGHT
+    moving = float((t[1:] > half).float().mean())
+    assert measured(motion)["mann_slide"] == pytest.approx(moving * (2.0 - 2.0**0.5), rel=1e-2)
+
+
+def test_a_short_clips_speed_is_its_path_over_its_duration() -> None:
+    values = metrics.of_clips([statue((1.2, 0.0), seconds=0.5)], [1.0], character(), 30.0)
+    assert values["commanded_speed"] == pytest.approx(1.2, rel=1e-4)
+
+
 def _lifted(motion: Motion, height: float) -> Motion:
     motion.root_pos[:, 2] += height
     return motion
