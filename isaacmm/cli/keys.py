@@ -92,6 +92,7 @@ RULES: dict[str, Rule] = {
     _ENV + "reward.facing": _at_least_zero(1),
     _ENV + "task_reward": _one_of("steering", "local", "classic"),
     _ENV + "command.speed": Rule("pair", low=0, high=20, choices=("auto",)),
+    _ENV + "command.start": _one_of("clip", "random"),
     _ENV + "command.heading_change": _at_least_zero(math.pi),
     _ENV + "command.resample_seconds": Rule("pair", low=0, above=True),
     _ENV + "termination.pelvis_height": _at_least_zero(),

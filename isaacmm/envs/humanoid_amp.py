@@ -90,8 +90,10 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.actions = ActionMap(self.character.skeleton, config.get("action", "radians"))
         self.table = ReferenceTable(library, self.observe, 1.0 / self.dt, history=self.amp_frames)
         self.clip_speeds = library.mean_speed()
+        command = dict(config.get("command", {}))
+        self.command_start = _choice(command, "start", ("clip", "random"), "clip", "task.env.command")
         self.command = SteeringCommand.from_config(
-            dict(config.get("command", {})), self.num_envs, self.clip_speeds, self.dt, self.generator, self.device
+            command, self.num_envs, self.clip_speeds, self.dt, self.generator, self.device
         )
         self._falls = self._fall_heights(dict(config.get("termination", {})))
 
@@ -248,8 +250,21 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.playhead[ids] = rows
         yaw = self.table.yaw[rows]
         self.root_yaw[ids] = yaw
-        speed = self.clip_speeds[self.table.clip[rows]] if self.reference_mode != "none" else None
-        self.command.reset(ids, yaw, speed)
+        self.command.reset(ids, yaw, self._first_speed(rows))
+
+    def _first_speed(self, rows: Tensor) -> Tensor | None:
+        """Commanded speed of a new episode, or None to draw it from the whole range.
+
+        By default close to the speed of the clip in whose midst it starts: whoever is dropped into a
+        brisk walk and told to stroll mostly falls, and learns little from it.
+        """
+        if self.reference_mode == "none" and self.command_start == "random":
+            return None
+        speed = self.clip_speeds[self.table.clip[rows]]
+        if self.reference_mode == "none":
+            noise = torch.rand(len(rows), generator=self.generator, device=self.device) - 0.5
+            speed = (speed + 0.2 * noise).clamp(*self.command.range)
+        return speed
 
     # ------------------------------------------------------------------ resume
     def state_dict(self) -> dict[str, Any]:
@@ -289,8 +304,10 @@ class HumanoidAMP(gym.vector.VectorEnv):
         return self._observation()
 
 
-def _choice(config: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str) -> str:
+def _choice(
+    config: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str, section: str = "task.env"
+) -> str:
     value = str(config.get(key, default))
     if value not in choices:
-        raise ConfigError(f"task.env.{key} '{value}' is not known; {nearest(value, choices)}")
+        raise ConfigError(f"{section}.{key} '{value}' is not known; {nearest(value, choices)}")
     return value
