@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ def open_checkpoint(words: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
     """
     from isaacmm.cli.compose import compose
 
-    cfg, _ = compose(["test=True", *(word for word in words if not word.startswith("test="))])
+    cfg, notes = compose(["test=True", *(word for word in words if not word.startswith("test="))])
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if int(cfg.threads or 0) > 0:
         torch.set_num_threads(int(cfg.threads))
     path = Path(str(cfg.checkpoint))
