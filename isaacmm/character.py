@@ -155,9 +155,9 @@ def _sole(m: Any, body: int) -> Tensor:
         if m.geom_bodyid[g] != body or not (m.geom_contype[g] or m.geom_conaffinity[g]):
             continue
         size, centre = m.geom_size[g], m.geom_pos[g]
-        turn = np.zeros(9)
-        mujoco.mju_quat2Mat(turn, m.geom_quat[g])
-        turn = turn.reshape(3, 3)
+        flat = np.zeros(9)
+        mujoco.mju_quat2Mat(flat, m.geom_quat[g])
+        turn = flat.reshape(3, 3)
         if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX:
             corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * size
             corners = corners @ turn.T + centre

@@ -19,7 +19,15 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.errors import MotionError, nearest
 
-_SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("_l", "_r"), ("_L", "_R"), ("L_", "R_"), ("l_", "r_"))
+_SIDES = (
+    ("left", "right"),
+    ("Left", "Right"),
+    ("LEFT", "RIGHT"),
+    ("_l", "_r"),
+    ("_L", "_R"),
+    ("L_", "R_"),
+    ("l_", "r_"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +296,7 @@ class Skeleton:
         """As :meth:`from_mjcf`, from a compiled ``mujoco.MjModel``."""
         import mujoco
 
-        m: mujoco.MjModel = model  # type: ignore[assignment]
+        m: mujoco.MjModel = model
         free = [j for j in range(m.njnt) if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
         if not free:
             raise MotionError(f"{source}: no body has a <freejoint/>; the character's root needs one")

@@ -24,6 +24,7 @@ class Discriminator(nn.Module):
             layers.append(nn.Linear(size, width))
             size = width
         self.hidden = nn.ModuleList(layers)
+        self._layers = layers  # the same, typed
         self.logit = nn.Linear(size, 1)
         for layer in layers:
             nn.init.zeros_(layer.bias)
@@ -50,10 +51,10 @@ class Discriminator(nn.Module):
             on.append((x > 0).to(x.dtype))
         logits = self.logit(x).squeeze(-1)
         gradient = self.logit.weight * on[-1]
-        for k in range(len(self.hidden) - 1, 0, -1):
-            gradient = (gradient @ self.hidden[k].weight) * on[k - 1]
-        return logits, gradient @ self.hidden[0].weight
+        for k in range(len(self._layers) - 1, 0, -1):
+            gradient = (gradient @ self._layers[k].weight) * on[k - 1]
+        return logits, gradient @ self._layers[0].weight
 
     def weights(self) -> list[Tensor]:
         """All weight matrices, the output layer's last."""
-        return [layer.weight for layer in self.hidden] + [self.logit.weight]
+        return [layer.weight for layer in self._layers] + [self.logit.weight]

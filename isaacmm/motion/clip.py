@@ -94,7 +94,7 @@ class Motion:
         """The clip at another frame rate: positions linearly, rotations by slerp, contacts by nearest frame."""
         if fps <= 0:
             raise MotionError(f"{self.name or 'clip'}: cannot resample to {fps} frames per second")
-        count = int(round(self.duration * fps + 1e-6 - 0.5)) + 1 if self.num_frames > 1 else 1
+        count = round(self.duration * fps + 1e-6 - 0.5) + 1 if self.num_frames > 1 else 1
         times = torch.arange(count, dtype=torch.float64) / fps * self.fps
         low = times.floor().long().clamp(max=max(self.num_frames - 2, 0))
         high = (low + 1).clamp(max=self.num_frames - 1)
@@ -104,7 +104,9 @@ class Motion:
             self,
             root_pos=torch.lerp(self.root_pos[low], self.root_pos[high], t[:, None]),
             root_rot=rotation.slerp(self.root_rot[low], self.root_rot[high], t),
-            joint_rot=rotation.slerp(self.joint_rot[low], self.joint_rot[high], t[:, None].expand(-1, self.skeleton.num_joints)),
+            joint_rot=rotation.slerp(
+                self.joint_rot[low], self.joint_rot[high], t[:, None].expand(-1, self.skeleton.num_joints)
+            ),
             fps=float(fps),
             contacts=None if self.contacts is None else self.contacts[near],
         )
@@ -148,7 +150,9 @@ class Motion:
             root_pos=torch.cat([m.root_pos for m in motions]),
             root_rot=torch.cat([m.root_rot for m in motions]),
             joint_rot=torch.cat([m.joint_rot for m in motions]),
-            contacts=torch.cat([c for c in contacts if c is not None]) if all(c is not None for c in contacts) else None,
+            contacts=torch.cat([c for c in contacts if c is not None])
+            if all(c is not None for c in contacts)
+            else None,
             name=name or first.name,
         )
 

@@ -43,6 +43,7 @@ class AMPAgent(A2CAgent):
         self.advantage_clip = float(config.get("advantage_clip", 0.0))
         self.rollouts = Rollouts(self)
         self.episodes = EpisodeMeter(self.env.num_envs, self.env.dt, self.ppo_device)
+        self.last_lr: float = float(config["learning_rate"])
         self.progress = 0.0
         self.seconds = 0.0
         self.shuffle = torch.Generator(self.ppo_device).manual_seed(int(params.get("seed") or 0))
