@@ -210,8 +210,9 @@ class BareLoop:
             real = self.env.demo_obs(s.batch)
             fresh = rows[torch.randint(len(rows), (s.batch - half,))]
             self.judge_step(real, torch.cat((fresh, self.replay[torch.randint(self.filled, (half,))])))
-        self.judge_norm.update(rows, double=True)
-        self.judge_norm.update(self.env.demo_obs(len(rows)), double=True)
+        if s.normalizer == "running":
+            self.judge_norm.update(rows, double=True)
+            self.judge_norm.update(self.env.demo_obs(len(rows)), double=True)
         self.remember(rows)
 
     def judge_step(self, real: Tensor, fake: Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -48,15 +49,27 @@ class Launcher:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, words: list[str], folder: Path, artefacts: bool = False) -> Job:
-        """Begin ``launch.py words`` in ``folder``; without ``artefacts`` nothing is made after training."""
+    def start(
+        self, words: list[str], folder: Path, artefacts: bool = False, largest_file: int | None = None
+    ) -> Job:
+        """Begin ``launch.py words`` in ``folder``.
+
+        Args:
+            words: of the command line.
+            folder: where it runs.
+            artefacts: make what is made after training (with a film of half a second).
+            largest_file: bytes beyond which no file of the run may grow, like a disk that is full.
+        """
         output = folder / f"output_{time.monotonic_ns()}.txt"
-        pid = self._ask(do="start", words=words, folder=str(folder), output=str(output), artefacts=artefacts)
+        pid = self._ask(
+            do="start", words=words, folder=str(folder), output=str(output), artefacts=artefacts,
+            largest_file=largest_file,
+        )  # fmt: skip
         return Job(self, pid, output)
 
-    def run(self, words: list[str], folder: Path, artefacts: bool = False) -> tuple[int, str]:
-        """Exit code and everything printed."""
-        job = self.start(words, folder, artefacts)
+    def run(self, words: list[str], folder: Path, **options: Any) -> tuple[int, str]:
+        """Exit code and everything printed; see :meth:`start`."""
+        job = self.start(words, folder, **options)
         return job.wait(), job.output.read_text()
 
 
@@ -99,8 +112,13 @@ def _serve() -> None:
         os.dup2(1, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(request["folder"])
+        artefacts.FILM_SECONDS = 0.5
         if not request["artefacts"]:
             artefacts.after_training = lambda *_: None
+        if request["largest_file"] is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"], limit))
         code = 1
         try:
             code = isaacmm.cli.main.main(request["words"])

@@ -14,7 +14,7 @@ from isaacmm.errors import ConfigError
 
 torch.set_num_threads(1)
 
-SMALL = StyleConfig(updates=4, batch=64, replay=500, units=(32, 16), learning_rate=1e-3)
+SMALL = StyleConfig(updates=4, batch=64, replay=500, units=(32, 16), learning_rate=1e-3, normalizer="running")
 
 
 def demos(n: int, generator: torch.Generator) -> Tensor:
@@ -60,12 +60,16 @@ def test_clips_of_the_agents_own_kind_cannot_be_told() -> None:
     assert stats["disc_loss"] == pytest.approx(0.693, abs=0.03)
 
 
-def test_normaliser_starts_from_the_clips() -> None:
-    trainer = StyleTrainer(4, demos, SMALL)
-    assert float(trainer.normalizer.mean[0]) == pytest.approx(2.0, abs=0.1)
+@pytest.mark.parametrize("kind", ["demos", "running"])
+def test_normaliser_starts_from_the_clips(kind: str) -> None:
+    trainer = StyleTrainer(4, demos, replace(SMALL, normalizer=kind))
+    start = trainer.normalizer.mean.clone()
+    assert float(start[0]) == pytest.approx(2.0, abs=0.1)
     trainer.update(agent(4000, torch.Generator().manual_seed(0)))
-    # 8192 + 4000 clips around 2 and 4000 of the agent around -2
-    assert float(trainer.normalizer.mean[0]) == pytest.approx((12192 * 2 - 4000 * 2) / 16192, abs=0.05)
+    if kind == "demos":
+        assert torch.equal(trainer.normalizer.mean, start)
+    else:  # 8192 + 4000 clips around 2 and 4000 of the agent around -2
+        assert float(trainer.normalizer.mean[0]) == pytest.approx((12192 * 2 - 4000 * 2) / 16192, abs=0.05)
 
 
 def test_normalize_off_leaves_observations_alone() -> None:
@@ -116,3 +120,5 @@ def test_resumes_bit_for_bit() -> None:
 def test_unknown_loss_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'lsgan'"):
         StyleConfig(loss="lsgn")
+    with pytest.raises(ConfigError, match="did you mean 'running'"):
+        StyleConfig(normalizer="runing")

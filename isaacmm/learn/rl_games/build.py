@@ -7,10 +7,11 @@ import io
 import logging
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rl_games.common import tr_helpers
+from rl_games.common import a2c_common, tr_helpers
 from rl_games.common.algo_observer import AlgoObserver
 
 from isaacmm.amp.trainer import StyleTrainer
@@ -24,13 +25,23 @@ from isaacmm.learn.rl_games.agent import AMPAgent
 log = logging.getLogger(__name__)
 
 
+class _NoSummaries:
+    """Instead of rl-games' own summary writer, which would leave an empty event file at every start."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def add_scalar(self, *_: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
     """Networks, optimisers, discriminator, all seeded.
 
     Args:
         cfg: the composed configuration.
         env: built from the same one.
-        folder: the run's; rl-games puts its summaries there.
+        folder: the run's.
     """
     params: dict[str, Any] = OmegaConf.to_container(cfg.train.params, resolve=True)  # type: ignore[assignment]
     threads = int(params.get("torch_threads") or 0)
@@ -57,7 +68,7 @@ def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
     )
     # rl-games prints what it builds; a person who trains a humanoid needs none of it
     talk = io.StringIO()
-    with contextlib.redirect_stdout(talk):
+    with contextlib.redirect_stdout(talk), mock.patch.object(a2c_common, "SummaryWriter", _NoSummaries):
         agent = AMPAgent("run", params)
     log.debug("rl-games: %s", talk.getvalue())
     return agent
