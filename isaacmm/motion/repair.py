@@ -247,7 +247,8 @@ def ground(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
     The height is constant over the clip, so jumps stay jumps. The floor is where the lowest sole point
     is, in the median, while it hardly moves: a rigid sole dips a little under it when a heel or toe
     rolls. (Putting the lowest frames on the floor instead makes the character hover by a centimetre
-    or two in all others, a height that no simulated walk can reach and every discriminator sees.)
+    or two in all others, a height that no simulated walk can reach and every discriminator sees.) A clip
+    is not lowered so far that another body goes under the floor: hands in a cartwheel, a back in a roll.
 
     Returns:
         The clip and by how much it was lifted (m, negative = lowered, 0 within half a centimetre).
@@ -257,7 +258,8 @@ def ground(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
             f"{motion.name or 'clip'}: cannot be put on the floor with the soles of {character.name!r}, "
             "whose bodies have other names; load the clip onto that character first."
         )
-    points = character.sole_points(*motion.fk()).flatten(1, 2).double()
+    body_pos, body_rot = motion.fk()
+    points = character.sole_points(body_pos, body_rot).flatten(1, 2).double()
     height, lowest = points[..., 2].min(dim=1)
     if motion.num_frames > 2:
         velocity = torch.gradient(points, spacing=1.0 / motion.fps, dim=0)[0]
@@ -265,6 +267,8 @@ def ground(motion: Motion, character: CharacterModel) -> tuple[Motion, float]:
         still = speed <= max(_STANCE_SPEED, float(torch.quantile(speed, _STANCE_SHARE)))
         height = height[still]
     lift = -float(height.median())
+    others = [i for i in range(len(motion.skeleton.names)) if i not in character.foot_ids]
+    lift = max(lift, -max(0.0, float(body_pos[:, others, 2].min())))
     if abs(lift) < _LIFT_TOLERANCE:
         return motion, 0.0
     return replace(motion, root_pos=motion.root_pos + motion.root_pos.new_tensor([0.0, 0.0, lift])), lift

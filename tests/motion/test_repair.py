@@ -170,6 +170,21 @@ def test_soles_are_put_on_the_floor(humanoid: CharacterModel, make_motion: Make,
     torch.testing.assert_close(motion.root_pos[:, 2] + lift, grounded.root_pos[:, 2])
 
 
+def test_a_clip_is_not_lowered_onto_its_head(humanoid: CharacterModel, make_motion: Make) -> None:
+    """Standing 12 cm over the floor, but on its head for a moment: its proportions are off, not the floor."""
+    motion = standing(humanoid, make_motion)
+    motion.root_pos[:, 2] += 0.12
+    down = motion.root_rot.clone()
+    down[40:50] = rotation.from_axis_angle(
+        torch.tensor([1.0, 0.0, 0.0]), torch.tensor(2.6)
+    )  # nearly on the head
+    motion.root_rot = down
+    motion.root_pos[40:50, 2] += 0.03 - motion.fk()[0][40:50, :, 2].min()
+    grounded, lift = ground(motion, humanoid)
+    assert lift == pytest.approx(-0.03, abs=1e-4)
+    assert float(grounded.fk()[0][..., 2].min()) > -1e-4
+
+
 def test_small_offsets_and_jumps_are_left_alone(humanoid: CharacterModel, make_motion: Make) -> None:
     motion = standing(humanoid, make_motion)
     motion.root_pos[:, 2] += 0.004
