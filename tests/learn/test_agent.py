@@ -116,7 +116,7 @@ def test_an_iteration_changes_all_networks_and_counts(tiny_agent: Any) -> None:
     assert stats["samples"] == 64 and stats["iteration"] == 1
     # every sample enters the statistics once: the first count is rl-games' own
     assert float(agent.model.running_mean_std.count) == 1 + 64
-    assert stats["time_physics"] + stats["time_rollout_rest"] + stats["time_learning"] == pytest.approx(1.0)
+    assert stats["time_physics"] + stats["time_inference"] + stats["time_learning"] == pytest.approx(1.0)
     assert all(math.isfinite(value) for value in stats.values())
 
 

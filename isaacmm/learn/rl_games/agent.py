@@ -76,7 +76,7 @@ class AMPAgent(A2CAgent):
             seconds=self.seconds,
             samples_per_second=batch.samples / (end - begin),
             time_physics=batch.physics_seconds / (end - begin),
-            time_rollout_rest=(collected - begin - batch.physics_seconds) / (end - begin),
+            time_inference=(collected - begin - batch.physics_seconds) / (end - begin),
             time_learning=(end - collected) / (end - begin),
             learning_rate=float(self.last_lr),
             diverged_worlds=float(self.env.diverged_total),
