@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from isaacmm.errors import CheckpointError, ConfigError
-from isaacmm.learn import checkpoint
+from isaacmm.learn import checkpoint, drives
 
 
 def open_checkpoint(words: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
@@ -49,6 +49,8 @@ def load_policy_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
             f"{path} is not the checkpoint of a policy: it lacks {', '.join(missing)} (it holds {held}). "
             "Give the last.pth of a run folder's nn/, the run folder, or `latest`"
         )
+    if warning := drives.difference(content):
+        print(f"warning: {path}: {warning}", file=sys.stderr)
     return content
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from isaacmm.errors import CheckpointError, SimulatorError
-from isaacmm.learn import checkpoint
+from isaacmm.learn import checkpoint, drives
 from isaacmm.learn.build import make_env
 from isaacmm.learn.logging import ProgressBar, Stats, TrainingLog
 
@@ -50,6 +50,8 @@ def _start(agent: AMPAgent, cfg: DictConfig, run: Run) -> None:
         return
     content = checkpoint.load(run.checkpoint, str(cfg.rl_device))
     check_fits(agent, content, run.checkpoint)
+    if warning := drives.difference(content):
+        run.console.warn(warning)
     if run.resume:
         agent.load_state_dict(content)
         run.console.say(f"going on at iteration {agent.epoch_num}, {agent.frame / 1e6:.2f} M samples")
@@ -93,6 +95,7 @@ def content_of(agent: AMPAgent, cfg: DictConfig) -> dict[str, Any]:
             {"name": s.name, "start": s.start, "stop": s.stop, "unit": s.unit, "frame": s.frame, "items": list(s.items)}
             for s in agent.env.observation_slices
         ],
+        "drives": drives.describe(agent.env.character),
         "skeleton": {
             "bodies": list(skeleton.names),
             "parents": list(skeleton.parents),
