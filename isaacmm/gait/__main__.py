@@ -8,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from isaacmm.errors import IsaacmmError
+from isaacmm.gait import gaits, manifest
+from isaacmm.gait.body import Body
 from isaacmm.gait.generate import Spec, generate, specs
 from isaacmm.motion.clip import Motion
 
@@ -16,35 +19,68 @@ def parser() -> argparse.ArgumentParser:
     """Command line."""
     p = argparse.ArgumentParser(
         prog="python -m isaacmm.gait",
-        description="Make walking, running, turning and standing clips of the humanoid from published gait facts. "
-                    "Nothing is recorded or downloaded; the same seed gives the same clips.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        description="Make walking, running, turning and standing clips of the humanoid from published facts about "
+        "human gait. Nothing is recorded or downloaded; the same seed gives the same clips, in about ten seconds.",
+        epilog="examples: python -m isaacmm.gait --only 'run_*' --out /tmp/runs   |   "
+        "python -m isaacmm.gait --seed 7 --out motions/more   |   docs/gait.md says how it works",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     p.add_argument("--out", type=Path, default=Path("motions"), help="folder the .npz clips are written to")
-    p.add_argument("--only", nargs="*", metavar="PATTERN", default=["*"],
-                   help="make only clips whose name matches one of these shell patterns, e.g. 'walk_*'")
-    p.add_argument("--seed", type=int, default=0, help="seed of the step-to-step irregularity")
-    p.add_argument("--list", action="store_true", help="print the names of the clips and stop")
+    p.add_argument("--only", nargs="+", metavar="PATTERN", default=["*"],
+                   help="make only clips whose name matches one of these shell patterns; no manifest is written "
+                        "then")  # fmt: skip
+    p.add_argument("--seed", type=int, default=0, help="seed of the differences from step to step")
+    p.add_argument("--list", action="store_true", help="print the clips' names and stop")
+    p.add_argument(
+        "--picture", type=Path, metavar="PNG", help="draw gaits and curves into this file and stop"
+    )
+    p.add_argument("--refit", action="store_true",
+                   help="first fit all gaits anew to curves and mechanics (minutes); replaces gaits.json")  # fmt: skip
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = parser().parse_args(arguments)
-    chosen = [s for s in specs() if any(fnmatch.fnmatch(s.name, pattern) for pattern in options.only)]
+    every = specs()
+    chosen = [s for s in every if any(fnmatch.fnmatch(s.name, pattern) for pattern in options.only)]
     if not chosen:
-        print(f"no clip is called {' or '.join(options.only)}; the clips are: {', '.join(s.name for s in specs())}",
-              file=sys.stderr)
+        print(f"no clip is called {' or '.join(options.only)}; there are: {', '.join(s.name for s in every)}",
+              file=sys.stderr)  # fmt: skip
         return 2
     if options.list:
-        print("\n".join(s.name for s in chosen))
+        print("\n".join(f"{s.name:22} {s.manner:5} {s.speed:.1f} m/s {s.curvature:+.2f} 1/m" for s in chosen))
         return 0
+    try:
+        if options.refit:
+            gaits.fit_all(Body.load(), report=lambda line: print(line, flush=True))
+        if options.picture:
+            from isaacmm.gait.picture import draw
+
+            draw(options.picture)
+            print(f"drew {options.picture}")
+            return 0
+        return _write(options.out, chosen, options.seed, whole=len(chosen) == len(every))
+    except (IsaacmmError, OSError) as trouble:
+        print(f"{trouble}", file=sys.stderr)
+        return 1
+
+
+def _write(out: Path, chosen: list[Spec], seed: int, whole: bool) -> int:
     start = time.time()
 
     def report(i: int, spec: Spec, motion: Motion) -> None:
-        print(f"[{i + 1}/{len(chosen)}] {spec.name}: {motion.duration:.1f} s, {motion.num_frames} frames "
-              f"({time.time() - start:.0f} s)", flush=True)
+        print(
+            f"[{i + 1:2}/{len(chosen)}] {spec.name:22} {motion.duration:5.1f} s  {motion.num_frames:4} frames",
+            flush=True,
+        )
 
-    generate(options.out, chosen, options.seed, report)
+    motions = generate(out, chosen, seed, report)
+    if whole:
+        manifest.write(out, list(zip(chosen, motions, strict=True)), Body.load(), seed)
+    size = sum((out / f"{s.name}.npz").stat().st_size for s in chosen)
+    print(f"{len(chosen)} clips, {sum(m.duration for m in motions):.0f} s of motion, {size / 1e6:.1f} MB in {out} "
+          f"({time.time() - start:.0f} s)")  # fmt: skip
     return 0
 
 

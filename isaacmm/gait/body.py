@@ -62,13 +62,16 @@ class Body:
         hinges = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
         inertias = []
         for b in range(1, model.nbody):
-            r = np.zeros(9)
-            mujoco.mju_quat2Mat(r, model.body_iquat[b])
-            r = r.reshape(3, 3)
+            flat = np.zeros(9)
+            mujoco.mju_quat2Mat(flat, model.body_iquat[b])
+            r = flat.reshape(3, 3)
             inertias.append(r @ np.diag(model.body_inertia[b]) @ r.T)
         foot = model.body("right_foot").id
-        geom = next(g for g in range(model.ngeom)
-                    if model.geom_bodyid[g] == foot and model.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX)
+        geom = next(
+            g
+            for g in range(model.ngeom)
+            if model.geom_bodyid[g] == foot and model.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX
+        )
         centre, half = model.geom_pos[geom], model.geom_size[geom]
         return cls(
             names=tuple(model.body(b).name for b in range(1, model.nbody)),
@@ -107,7 +110,9 @@ class Body:
         """Hip to sole in the zero pose (m)."""
         return self.thigh_length + self.shin_length - float(self.sole[3])
 
-    def fk(self, root_pos: np.ndarray, root_rot: np.ndarray, dofs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fk(
+        self, root_pos: np.ndarray, root_rot: np.ndarray, dofs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Positions `[..., B, 3]` and rotation matrices `[..., B, 3, 3]` of all bodies in the world.
 
         Args:

@@ -11,13 +11,17 @@ GRAVITY = 9.81
 
 def rotation_vector(m: np.ndarray) -> np.ndarray:
     """Axis times angle `[..., 3]` of rotation matrices close to the identity (angles below a radian)."""
-    w = np.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1) / 2
+    w = (
+        np.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1)
+        / 2
+    )
     n = np.linalg.norm(w, axis=-1, keepdims=True)
     return w * np.where(n > 1e-9, np.arcsin(np.clip(n, 0, 1)) / np.maximum(n, 1e-12), 1.0)
 
 
-def wrench(body: Body, pos: np.ndarray, rot: np.ndarray, dt: float, periodic: np.ndarray | None = None
-           ) -> dict[str, np.ndarray]:
+def wrench(
+    body: Body, pos: np.ndarray, rot: np.ndarray, dt: float, periodic: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Force and moment the floor must apply, by central differences of the momentum.
 
     Args:
@@ -26,12 +30,15 @@ def wrench(body: Body, pos: np.ndarray, rot: np.ndarray, dt: float, periodic: np
             result then has T samples, otherwise T - 2 (the ends are dropped).
 
     Returns:
-        force `[..., 3]` N, moment `[..., 3]` N m about the centre of mass, com `[..., 3]`, pressure `[..., 2]`:
-        the centre of pressure (m), twist `[...]`: vertical moment about it (N m).
+        `force` `[..., 3]` N; `moment` `[..., 3]` N m about the centre of mass; `com` `[..., 3]` m; `pressure`
+        `[..., 2]` m, the centre of pressure; `lever` `[..., 2]` N m, that times the vertical force; `twist` `[...]`
+        N m, the vertical moment about the centre of pressure.
     """
     points = body.mass_points(pos, rot)
     if periodic is not None:
-        points = np.concatenate([points[..., -1:, :, :] - periodic, points, points[..., :1, :, :] + periodic], -3)
+        points = np.concatenate(
+            [points[..., -1:, :, :] - periodic, points, points[..., :1, :, :] + periodic], -3
+        )
         rot = np.concatenate([rot[..., -1:, :, :, :], rot, rot[..., :1, :, :, :]], -4)
     mass = body.masses[:, None]
     total = mass.sum()
@@ -45,14 +52,26 @@ def wrench(body: Body, pos: np.ndarray, rot: np.ndarray, dt: float, periodic: np
     com_step = (com[..., 1:, :] - com[..., :-1, :]) / dt
     angular = (mass * np.cross(middle - com_middle[..., None, :], step - com_step[..., None, :])).sum(-2)
     spin = rotation_vector(np.swapaxes(rot[..., :-1, :, :, :], -1, -2) @ rot[..., 1:, :, :, :]) / dt
-    local = (body.inertias @ spin[..., None])
+    local = body.inertias @ spin[..., None]
     angular = angular + (rot[..., :-1, :, :, :] @ local)[..., 0].sum(-2)
     moment = (angular[..., 1:, :] - angular[..., :-1, :]) / dt
     centre = com[..., 1:-1, :]
-    fz = np.maximum(force[..., 2], 1.0)
     # the moment about a floor point p is moment + (com - p) x force, zero in x and y at the centre of pressure
-    px = centre[..., 0] - (centre[..., 2] * force[..., 0] + moment[..., 1]) / fz
-    py = centre[..., 1] - (centre[..., 2] * force[..., 1] - moment[..., 0]) / fz
-    arm = np.stack([centre[..., 0] - px, centre[..., 1] - py], -1)
+    lever = np.stack(
+        [
+            centre[..., 0] * force[..., 2] - centre[..., 2] * force[..., 0] - moment[..., 1],
+            centre[..., 1] * force[..., 2] - centre[..., 2] * force[..., 1] + moment[..., 0],
+        ],
+        -1,
+    )
+    pressure = lever / np.maximum(force[..., 2:], 1.0)
+    arm = centre[..., :2] - pressure
     twist = moment[..., 2] + arm[..., 0] * force[..., 1] - arm[..., 1] * force[..., 0]
-    return {"force": force, "moment": moment, "com": centre, "pressure": np.stack([px, py], -1), "twist": twist}
+    return {
+        "force": force,
+        "moment": moment,
+        "com": centre,
+        "lever": lever,
+        "pressure": pressure,
+        "twist": twist,
+    }

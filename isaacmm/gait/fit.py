@@ -16,8 +16,9 @@ from scipy.optimize import least_squares
 from isaacmm.gait import curves
 from isaacmm.gait.body import Body
 from isaacmm.gait.dynamics import GRAVITY, wrench
+from isaacmm.gait.foot import bump
 from isaacmm.gait.laws import Plan
-from isaacmm.gait.pattern import LAYOUT, SERIES, pose, roll_of, straight
+from isaacmm.gait.pattern import DETOUR, LAYOUT, pose, straight
 
 SAMPLES = 64
 
@@ -49,21 +50,47 @@ def prior(body: Body, plan: Plan) -> Prior:
     v, run = plan.speed, plan.running
     pace = v / 3.0 if run else v / 1.3
     put("x", {}, {0: 0.01, 1: 0.01, 2: 0.003, 3: 0.003, 4: 0.001, 5: 0.001})
-    sway = (0.010 if run else 0.024 - 0.006 * pace)
+    sway = 0.010 if run else 0.024 - 0.006 * pace
     put("y", {1: -sway}, {0: 0.006, 1: 0.006, 2: 0.003, 3: 0.003, 4: 0.001, 5: 0.001})
-    height = body.leg_length - (0.055 if run else 0.010 + 0.008 * pace)
-    put("z", {0: height}, {0: 0.03, 1: 0.02, 2: 0.02, 3: 0.006, 4: 0.006, 5: 0.003, 6: 0.003, 7: 0.001, 8: 0.001})
+    if run:
+        # lowest in mid stance, highest in mid flight
+        height, half = body.leg_length - 0.055, 0.035
+        lowest = 2 * np.pi * plan.stance
+        wave2 = {1: -half * np.cos(lowest), 2: -half * np.sin(lowest)}
+    else:
+        # fast steps are too long for straight legs with short feet: the hip stays lower (a bent knee in mid stance)
+        height = body.leg_length - 0.010 - 0.008 * pace - 0.03 * max(0.0, v - 1.2)
+        wave2 = {1: -(0.027 + 0.0233 * (v - 0.7)) / 2}  # Orendurff 2004, centre of mass
+    put(
+        "z",
+        {0: height, **wave2},
+        {0: 0.01, 1: 0.003, 2: 0.006, 3: 0.003, 4: 0.003, 5: 0.002, 6: 0.002, 7: 0.001, 8: 0.001},
+    )
     # right heel strike: right side of the pelvis forward (positive yaw), left side about to drop
-    put("yaw", {0: (6 if run else 4) * pace * deg},
-        {0: 1.5 * deg, 1: 1.5 * deg, 2: 0.5 * deg, 3: 0.5 * deg, 4: 0.2 * deg, 5: 0.2 * deg})
-    put("roll", {1: -(4 if run else 3.5) * deg},
-        {0: 0.8 * deg, 1: 0.8 * deg, 2: 0.4 * deg, 3: 0.4 * deg, 4: 0.2 * deg, 5: 0.2 * deg})
-    put("pitch", {0: (4 if run else 0.5) * deg}, {0: deg, 1: 0.5 * deg, 2: 0.5 * deg, 3: 0.25 * deg, 4: 0.25 * deg})
-    put("lean", {0: (4 if run else 1.5) * deg}, {0: deg, 1: 0.5 * deg, 2: 0.5 * deg, 3: 0.25 * deg, 4: 0.25 * deg})
+    put(
+        "yaw",
+        {0: (6 if run else 4) * pace * deg},
+        {0: 1.5 * deg, 1: 1.5 * deg, 2: 0.5 * deg, 3: 0.5 * deg, 4: 0.2 * deg, 5: 0.2 * deg},
+    )
+    put(
+        "roll",
+        {1: -(3 if run else 3.5) * deg},
+        {0: 0.8 * deg, 1: 0.8 * deg, 2: 0.4 * deg, 3: 0.4 * deg, 4: 0.2 * deg, 5: 0.2 * deg},
+    )
+    put(
+        "pitch",
+        {0: (4 if run else 0.5) * deg},
+        {0: deg, 1: 0.5 * deg, 2: 0.5 * deg, 3: 0.25 * deg, 4: 0.25 * deg},
+    )
+    put(
+        "lean",
+        {0: (4 if run else 1.5) * deg},
+        {0: deg, 1: 0.5 * deg, 2: 0.5 * deg, 3: 0.25 * deg, 4: 0.25 * deg},
+    )
     put("bend", {1: 3 * deg}, 1.5 * deg)
     put("twist", {0: -(14 if run else 8) * pace * deg}, 3 * deg)
     if run:
-        put("shoulder", {0: 12 * deg, 1: 30 * pace * deg}, 5 * deg)
+        put("shoulder", {0: 8 * deg, 1: 26 * pace * deg}, 2.5 * deg)
         put("elbow", {0: 82 * deg, 1: -8 * deg}, 6 * deg)
         put("abduct", {0: 12 * deg}, 3 * deg)
         put("inward", {0: 15 * deg}, 5 * deg)
@@ -74,8 +101,9 @@ def prior(body: Body, plan: Plan) -> Prior:
         put("inward", {0: 8 * deg}, 4 * deg)
     put("ahead", {0: plan.stride * plan.stance * (0.36 if run else 0.34)}, 0.06)
     put("strike", {0: (10 if run else 10 + 7 * pace) * deg}, 4 * deg)
-    put("push", {0: (52 if run else 55 + 9 * pace) * deg}, 6 * deg)
-    put("lift", {0: 1.5}, 0.7)
+    put("push", {0: (52 if run else 62 + 10 * pace) * deg}, 6 * deg)
+    put("lift", {0: 1.8}, 0.5)
+    put("rise", {0: 3.0}, 1.5)
     put("flat", {0: 0.07 if run else 0.115}, 0.015)
     put("heel_off", {0: plan.stance * (0.45 if run else 0.55)}, 0.03)
     for axis in ("along", "side", "up"):
@@ -100,7 +128,9 @@ def slipless_stride(body: Body, plan: Plan, gain: float, samples: int = 200) -> 
 
     def edges(shift: float) -> tuple[np.ndarray, np.ndarray]:
         at = np.interp
-        hip, knee, ankle = (at((phase + shift) % 1, phase, angle[n], period=1) for n in ("hip_y", "knee", "ankle_y"))
+        hip, knee, ankle = (
+            at((phase + shift) % 1, phase, angle[n], period=1) for n in ("hip_y", "knee", "ankle_y")
+        )
         foot = hip + knee + ankle
         # x forward and z up of the ankle relative to the hip, then of both sole edges
         x = -body.thigh_length * np.sin(hip) - body.shin_length * np.sin(hip + knee)
@@ -138,63 +168,120 @@ class Problem:
         self.dt = plan.duration / samples
         self.prior = prior(body, plan)
         self.floor = 1.0
+        #: so that the sum of squares does not depend on the number of samples
+        self.root = 1 / np.sqrt(samples)
         self.gain = 1.0 if plan.running else curve_gain(body, plan)
         self.targets = curve_targets(body, plan, self.phase, min(self.gain, 1.15))
+        self.prior = Prior(self.swing_from_curves(self.prior.mean), self.prior.spread)
 
     def motion(self, parameters: np.ndarray) -> dict[str, np.ndarray]:
         """Pose, body transforms and floor wrench over one cycle for parameters `[..., P]`."""
         frame, holds = straight(self.plan, parameters, self.phase)
         out = pose(self.body, self.plan, parameters, self.phase, frame, holds)
         pos, rot = self.body.fk(out["root_pos"], out["root_rot"], out["dofs"])
-        out.update(wrench(self.body, pos, rot, self.dt, np.array([self.plan.stride, 0.0, 0.0])), pos=pos, rot=rot)
+        out.update(
+            wrench(self.body, pos, rot, self.dt, np.array([self.plan.stride, 0.0, 0.0])), pos=pos, rot=rot
+        )
         return out
 
     def residuals(self, parameters: np.ndarray) -> np.ndarray:
-        """`[..., P]` -> `[..., R]`."""
-        body, plan, run = self.body, self.plan, self.plan.running
-        m = self.motion(parameters)
-        lead = parameters.shape[:-1]
+        """`[..., P]` -> `[..., R]`, each in units of what is usual or tolerable, times its weight."""
+        motion = self.motion(parameters)
         parts = [(parameters - self.prior.mean) / self.prior.spread]
-        n = len(self.phase)
+        parts += self._from_curves(motion) + self._from_floor(motion) + self._from_legs(motion)
+        return np.concatenate(parts, -1)
+
+    def _from_curves(self, motion: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Distance of hip, knee and ankle from the published curves."""
+        parts = []
         for name, target in self.targets.items():
             sd = np.deg2rad(curves.CURVE_SD[name.split("_")[0]])
-            parts.append(2.0 * (m["dofs"][..., body.dof(f"right_{name}")] - target) / sd / np.sqrt(n) * 3)
-        # the floor; weights grow during the solve
-        w = self.floor
-        mass = body.masses.sum()
-        force = m["force"] / (mass * GRAVITY)
-        load = np.clip(force[..., 2], 0, 1)
-        support = self.support(m)
-        over = np.maximum(support[0] - m["pressure"], 0) + np.maximum(m["pressure"] - support[1], 0)
-        over = np.clip(over, -0.5, 0.5) * load[..., None]
-        root = 1 / np.sqrt(n)
-        standing = m["contacts"].any(-1) if run else np.ones(lead + (n,), bool)
-        parts += [10 * root * w * standing * over[..., i] / 0.02 for i in range(2)]
-        parts.append(4 * root * w * standing * m["twist"] / 8.0)
-        friction = np.linalg.norm(force[..., :2], axis=-1) - 0.4 * np.maximum(force[..., 2], 0.0)
-        parts.append(5 * root * w * standing * np.maximum(friction, 0) / 0.1)
-        parts.append(5 * root * w * standing * np.maximum(0.15 - force[..., 2], 0) / 0.1)
+            parts.append(6 * self.root * (motion["dofs"][..., self.body.dof(f"right_{name}")] - target) / sd)
+        return parts
+
+    def _from_floor(self, motion: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """What a floor cannot do, and forces that jump; the weight of all of it grows during the solve."""
+        run, weight, n = self.plan.running, self.floor * self.root, len(self.phase)
+        scale = self.body.masses.sum() * GRAVITY
+        force = motion["force"] / scale
+        up = force[..., 2]
+        standing = weight * (motion["contacts"].any(-1) if run else np.ones(up.shape, bool))
+        # moments (body weight times m) that no pressure within the support gives
+        low, high = self.support(motion)
+        lever, carried = motion["lever"] / scale, up[..., None]
+        over = np.maximum(low * carried - lever, 0) + np.maximum(lever - high * carried, 0)
+        parts = [10 * standing * over[..., i] / 0.02 for i in range(2)]
+        parts.append(4 * standing * motion["twist"] / 8.0)
+        friction = np.linalg.norm(force[..., :2], axis=-1) - 0.3 * np.maximum(up, 0.0)
+        parts.append(5 * standing * np.maximum(friction, 0) / 0.1)
+        parts.append(5 * standing * np.maximum(0.15 - up, 0) / 0.1)
         if run:
-            air = ~standing
-            parts += [6 * root * w * air * force[..., i] / 0.1 for i in range(3)]
-            parts += [2 * root * w * air * m["moment"][..., i] / 10.0 for i in range(3)]
-            parts.append(5 * root * w * np.maximum(force[..., 2] - 2.8, 0) / 0.2)
+            air = weight * ~motion["contacts"].any(-1)
+            parts += [6 * air * force[..., i] / 0.1 for i in range(3)]
+            parts += [2 * air * motion["moment"][..., i] / 10.0 for i in range(3)]
+            parts.append(self.root * (up - self.hump()) / 0.12)
         else:
-            parts.append(3 * root * w * np.maximum(force[..., 2] - 1.25, 0) / 0.1)
-        # no wobble: smooth force
-        jerk = np.diff(force, axis=-2) * n / 64
-        parts += [2 * root * w * jerk[..., i] / (0.25 if run else 0.1) for i in range(3)]
-        # the legs stay short of straight, knees move smoothly, feet clear the floor in mid swing
-        parts.append(10 * root * np.maximum(m["reach"][..., 0] - 0.9993, 0) / 0.001)
-        right = m["dofs"][..., [body.dof(f"right_{j}") for j in ("hip_y", "knee", "ankle_y")]]
-        bend = np.roll(right, -1, -2) - 2 * right + np.roll(right, 1, -2)
-        parts += [1.5 * root * bend[..., i] * (n / 64) ** 2 / np.deg2rad(2.5) for i in range(3)]
-        corners = body.sole_corners(m["pos"], m["rot"], "right")[..., 2].min(-1)
+            parts.append(3 * weight * np.maximum(up - 1.25, 0) / 0.1)
+        jump = np.diff(force, axis=-2) * n / SAMPLES
+        return parts + [4 * weight * jump[..., i] / (0.6 if run else 0.1) for i in range(3)]
+
+    def _from_legs(self, motion: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Knees short of straight, hinges without kinks, feet clear of the floor in mid swing."""
+        body, plan, run, n = self.body, self.plan, self.plan.running, len(self.phase)
+        parts = [20 * self.root * np.maximum(motion["reach"][..., 0] - 0.9988, 0) / 0.0008]
+        leg = motion["dofs"][..., [body.dof(f"right_{j}") for j in ("hip_y", "knee", "ankle_y")]]
+        before, after = np.roll(leg, 1, -2), np.roll(leg, -1, -2)
+        third = (after - 3 * leg + 3 * before - np.roll(leg, 2, -2)) * (n / SAMPLES) ** 3
+        parts += [self.root * third[..., i] / np.deg2rad(1.0) for i in range(3)]
+        # where the toe leaves, hinges accelerate no faster than in recorded gait (rad/s^2)
+        spurt = np.abs(after - 2 * leg + before) / self.dt**2
+        most = 260 if run else 110 + 30 * plan.speed
+        parts += [6 * self.root * self.floor * np.maximum(spurt[..., i] - most, 0) / 40 for i in range(3)]
+        height = body.sole_corners(motion["pos"], motion["rot"], "right")[..., 2].min(-1)
         u = (self.phase - plan.stance) / (1 - plan.stance)
-        wanted = (0.03 if run else 0.018) * np.clip(np.minimum(u, 1 - u) / 0.25, 0, 1) * (u > 0)
-        parts.append(8 * root * (u > 0) * np.maximum(wanted - corners, 0) / 0.005)
-        # the swinging foot stays clear of the other leg
-        return np.concatenate(parts, -1)
+        wanted = (0.03 if run else 0.018) * np.clip(np.minimum(u, 1 - u) / 0.25, 0, 1)
+        parts.append(8 * self.root * (u > 0) * np.maximum(wanted - height, 0) / 0.005)
+        return parts
+
+    def hump(self) -> np.ndarray:
+        """Vertical force (body weights) of running on springs: half a sine wave per stance that carries the weight."""
+        share = self.plan.stance
+        out = np.zeros_like(self.phase)
+        for shift in (0.0, 0.5):
+            f = (self.phase + shift) % 1 / share
+            out += np.pi / (4 * share) * np.where(f < 1, np.sin(np.pi * np.minimum(f, 1)), 0)
+        return out
+
+    def swing_from_curves(self, parameters: np.ndarray) -> np.ndarray:
+        """The parameters with swing detours that follow the published curves at the given pelvis motion."""
+        body, plan, x = self.body, self.plan, parameters.copy()
+        for a in ("along", "up", "pitch"):
+            x[LAYOUT.slices[f"swing_{a}"]] = 0
+        frame, holds = straight(plan, x, self.phase)
+        out = pose(body, plan, x, self.phase, frame, holds)
+        pos, rot = body.fk(out["root_pos"], out["root_rot"], out["dofs"])
+        hip, knee, ankle = (self.targets[n] for n in ("hip_y", "knee", "ankle_y"))
+        foot, thigh = body.body("right_foot"), body.body("right_thigh")
+        wanted = {
+            "along": pos[:, thigh, 0]
+            - body.thigh_length * np.sin(hip)
+            - body.shin_length * np.sin(hip + knee),
+            "up": pos[:, thigh, 2] - body.thigh_length * np.cos(hip) - body.shin_length * np.cos(hip + knee),
+            "pitch": hip + knee + ankle,
+        }
+        have = {
+            "along": pos[:, foot, 0],
+            "up": pos[:, foot, 2],
+            "pitch": np.arctan2(-rot[:, foot, 2, 0], np.hypot(rot[:, foot, 0, 0], rot[:, foot, 1, 0])),
+        }
+        u = (self.phase - plan.stance) / (1 - plan.stance)
+        swing = u > 0
+        basis = np.stack([bump(u[swing], row) for row in np.eye(DETOUR)], -1)
+        for a, target in wanted.items():
+            gap = (target - have[a])[swing]
+            ridge = 0.3 * np.eye(DETOUR)
+            x[LAYOUT.slices[f"swing_{a}"]] = np.linalg.solve(basis.T @ basis + ridge, basis.T @ gap)
+        return x
 
     def support(self, m: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Box `[..., T, 2]` (low, high) around everything that touches the floor."""
@@ -210,24 +297,36 @@ class Problem:
         return np.where(np.isfinite(low), low, -10), np.where(np.isfinite(high), high, 10)
 
     def jacobian(self, parameters: np.ndarray) -> np.ndarray:
-        """Central differences, all perturbed vectors at once."""
-        step = 1e-4 * self.prior.spread
-        moved = np.concatenate([parameters + np.diag(step), parameters - np.diag(step)])
-        values = self.residuals(moved)
-        k = len(parameters)
-        return ((values[:k] - values[k:]) / (2 * step[:, None])).T
+        """Forward differences, all perturbed vectors at once."""
+        step = 1e-6 * self.prior.spread
+        values = self.residuals(np.concatenate([parameters[None], parameters + np.diag(step)]))
+        return ((values[1:] - values[:1]) / step[:, None]).T
 
-    def solve(self, iterations: int = 40, start: np.ndarray | None = None) -> np.ndarray:
+    def solve(
+        self,
+        iterations: int = 30,
+        start: np.ndarray | None = None,
+        stages: tuple[tuple[float, float], ...] = ((0.0, 0.3), (0.1, 0.3), (0.4, 0.3), (1.0, 0.9)),
+    ) -> np.ndarray:
         """Parameters of the best gait found."""
         low, high = np.full(LAYOUT.size, -np.inf), np.full(LAYOUT.size, np.inf)
-        for name, (a, b) in {"strike": (0.02, 0.6), "push": (0.3, 1.3), "lift": (0.0, 2.9),
-                             "flat": (0.04, 0.16), "heel_off": (0.15, 0.5)}.items():
+        for name, (a, b) in {
+            "strike": (0.02, 0.6),
+            "push": (0.3, 1.3),
+            "lift": (0.0, 2.8),
+            "rise": (0.0, 8.0),
+            "flat": (0.04, 0.16),
+            "heel_off": (0.12, 0.5),
+        }.items():
             low[LAYOUT.slices[name]], high[LAYOUT.slices[name]] = a, b
         x = self.prior.mean if start is None else start
-        for self.floor, share in ((0.0, 0.4), (0.1, 0.4), (0.4, 0.4), (1.0, 1.0)):
-            x = least_squares(self.residuals, np.clip(x, low + 1e-6, high - 1e-6), jac=self.jacobian,
-                              bounds=(low, high), x_scale=self.prior.spread, max_nfev=int(share * iterations)).x
+        for self.floor, share in stages:
+            x = least_squares(
+                self.residuals,
+                np.clip(x, low + 1e-6, high - 1e-6),
+                jac=self.jacobian,
+                bounds=(low, high),
+                x_scale=self.prior.spread,
+                max_nfev=int(share * iterations),
+            ).x
         return x
-
-
-__all__ = ["SERIES", "Problem", "prior", "roll_of"]

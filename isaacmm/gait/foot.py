@@ -26,8 +26,11 @@ def quintic(u: np.ndarray, start: tuple, end: tuple) -> np.ndarray:
 
 
 def bump(u: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Smooth detour `[...]`: zero with two derivatives at u = 0 and 1; `weights` `[..., n]`."""
-    base = 64 * (u * (1 - u)) ** 3
+    """Smooth detour `[...]`: zero with its slope at u = 0, with two derivatives at u = 1; `weights` `[..., n]`.
+
+    The curvature at the start is left free: a leg accelerates quickly once the toe has left the floor.
+    """
+    base = 29 * u**2 * (1 - u) ** 3
     x, total = 2 * u - 1, 0.0
     for n in range(weights.shape[-1]):
         total = total + weights[..., n] * np.cos(n * np.arccos(np.clip(x, -1, 1)))
@@ -46,7 +49,8 @@ class Roll:
     toe_off: float | np.ndarray
     strike: float | np.ndarray  # toe-up pitch at heel strike, >= 0
     push: float | np.ndarray  # pitch at toe-off
-    lift: float | np.ndarray  # how early within the push the heel rises: 0 late .. 3 early
+    lift: float | np.ndarray  # 3 - lift is the speed of the pitch at toe-off, in pushes per push phase
+    rise: float | np.ndarray  # how early within the push the heel rises
 
     def pitch(self, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pitch, first and second derivative with respect to the phase, for phases within the contact."""
@@ -56,9 +60,11 @@ class Roll:
         dda = -6 * self.strike * t / np.square(self.flat)
         w = self.toe_off - self.heel_off
         s = np.clip((phase - self.heel_off) / w, 0, None)
-        b = self.push * s**3 * (1 + self.lift * (1 - s))
-        db = self.push * (3 * (1 + self.lift) * s**2 - 4 * self.lift * s**3) / w
-        ddb = self.push * (6 * (1 + self.lift) * s - 12 * self.lift * s**2) / w**2
+        # s^3 (1 + lift (1 - s) + rise (1 - s)^2): starts with zero speed and acceleration
+        c3, c4, c5 = 1 + self.lift + self.rise, -self.lift - 2 * self.rise, self.rise
+        b = self.push * s**3 * (c3 + s * (c4 + s * c5))
+        db = self.push * s**2 * (3 * c3 + s * (4 * c4 + s * 5 * c5)) / w
+        ddb = self.push * s * (6 * c3 + s * (12 * c4 + s * 20 * c5)) / w**2
         return a + b, da + db, dda + ddb
 
     def ankle(self, phase: np.ndarray, sole: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,8 +80,9 @@ class Roll:
         return pos, vel, acc
 
 
-def foot_pose(phase: np.ndarray, footholds: np.ndarray, roll: Roll, sole: np.ndarray, detour: np.ndarray
-              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def foot_pose(
+    phase: np.ndarray, footholds: np.ndarray, roll: Roll, sole: np.ndarray, detour: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pose of one foot at phases counted in cycles from its first heel strike.
 
     Args:
@@ -109,16 +116,28 @@ def foot_pose(phase: np.ndarray, footholds: np.ndarray, roll: Roll, sole: np.nda
     u = np.clip((f - roll.toe_off) / span, 0, 1)
     off, on = roll.ankle(zero + roll.toe_off, sole), roll.ankle(zero, sole)
     scale = np.asarray(span)[..., None]
-    start = (world(here, off[0], True), world(here, off[1], False) * scale, world(here, off[2], False) * scale**2)
-    end = (world(there, on[0], True), world(there, on[1], False) * scale, world(there, on[2], False) * scale**2)
+    start = (
+        world(here, off[0], True),
+        world(here, off[1], False) * scale,
+        world(here, off[2], False) * scale**2,
+    )
+    end = (
+        world(there, on[0], True),
+        world(there, on[1], False) * scale,
+        world(there, on[2], False) * scale**2,
+    )
     swing = quintic(u[..., None], start, end)
     yaw = here[..., 2] + (there[..., 2] - here[..., 2]) * u**3 * (10 - 15 * u + 6 * u**2)
     c, s = np.cos(yaw), np.sin(yaw)
     along, side, up, tip = (bump(u, detour[..., i, :]) for i in range(4))
     swing = swing + np.stack([c * along - s * side, s * along + c * side, up], -1)
     p_off, p_on = roll.pitch(zero + roll.toe_off), roll.pitch(zero)
-    swing_pitch = quintic(u, (p_off[0], p_off[1] * span, p_off[2] * span**2),
-                          (p_on[0], p_on[1] * span, p_on[2] * span**2)) + tip
+    swing_pitch = (
+        quintic(
+            u, (p_off[0], p_off[1] * span, p_off[2] * span**2), (p_on[0], p_on[1] * span, p_on[2] * span**2)
+        )
+        + tip
+    )
     pitch = np.where(contact, roll.pitch(stance_phase)[0], swing_pitch)
     ankle = np.where(contact[..., None], stance, swing)
     rotation = axis_rotation(2, np.where(contact, here[..., 2], yaw)) @ axis_rotation(1, pitch)

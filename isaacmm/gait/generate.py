@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from isaacmm import rotation
+from isaacmm.gait import gaits
 from isaacmm.gait.body import ASSET, Body
-from isaacmm.gait.fit import Problem
+from isaacmm.gait.idle import stand
 from isaacmm.gait.laws import plan
 from isaacmm.gait.synthesis import Take, travel
 from isaacmm.motion.clip import Motion
@@ -36,54 +37,82 @@ class Spec:
 
 def specs() -> list[Spec]:
     """All clips, in the order of the manifest."""
-    out = [Spec(f"walk_{v / 10:.1f}", "walk", v / 10, tags=("walk", "straight")) for v in range(6, 19, 2)]
+    out = [Spec(gaits.key("walk", v), "walk", v, tags=("walk", "straight")) for v in gaits.WALKS]
+    arcs = [("walk", v, k) for v in (1.0, 1.4) for k in (0.25, 0.5)] + [("run", 2.6, 0.2)]
+    for manner, v, k in arcs[:-1]:
+        out += _turns(manner, v, k)
+    out += [Spec(gaits.key("run", v), "run", v, tags=("run", "straight"), seconds=6.0) for v in gaits.RUNS]
+    out += _turns(*arcs[-1])
+    out.append(Spec("idle", "idle", 0.0, tags=("idle",), seconds=12.0))
     return out
+
+
+def _turns(manner: str, speed: float, curvature: float) -> list[Spec]:
+    """The left and the right arc of a curvature (1/m); the right one is the mirror image of the left one."""
+    return [
+        Spec(
+            f"{gaits.key(manner, speed)}_{side}_{curvature:.2f}",
+            manner,
+            speed,
+            sign * curvature,
+            (manner, f"turn-{side}"),
+        )
+        for side, sign in (("left", 1.0), ("right", -1.0))
+    ]
 
 
 def to_motion(take: Take, skeleton: Skeleton, spec: Spec) -> Motion:
     """The raw arrays as a clip of the humanoid, float32."""
     f = lambda a: torch.as_tensor(np.asarray(a), dtype=torch.float64)  # noqa: E731
     quaternion = rotation.make_continuous(rotation.from_matrix(f(take.root_rot)))
-    motion = Motion.from_dofs(skeleton, f(take.root_pos).float(), quaternion.float(), f(take.dofs).float(),
-                              take.fps, spec.name)
+    motion = Motion.from_dofs(
+        skeleton, f(take.root_pos).float(), quaternion.float(), f(take.dofs).float(), take.fps, spec.name
+    )
     motion.contacts = torch.as_tensor(take.contacts)
     motion.tags = spec.tags
     return motion
 
 
-class Generator:
-    """Makes clips; the fitted gait of each manner and speed is kept, since arcs share it with straight ways."""
+def make(
+    spec: Spec, skeleton: Skeleton, body: Body, seed: int = 0, table: dict[str, np.ndarray] | None = None
+) -> Motion:
+    """One clip. Every clip has a random stream of its own, so that it does not matter which ones are made."""
+    mirrored = spec.curvature < 0
+    stream_name = spec.name.replace("_right_", "_left_")
+    stream = int(np.random.SeedSequence([seed, *stream_name.encode()]).generate_state(1)[0])
+    if spec.manner == "idle":
+        take = stand(body, spec.seconds, FPS, stream)
+    else:
+        gait = plan(spec.speed, body.leg_length, spec.manner == "run")
+        take = travel(
+            body,
+            gait,
+            gaits.parameters(spec.manner, spec.speed, table),
+            abs(spec.curvature),
+            spec.seconds,
+            FPS,
+            stream,
+        )
+    motion = to_motion(take, skeleton, spec)
+    if mirrored:
+        motion = motion.mirror()
+        motion.name, motion.tags = spec.name, spec.tags
+    return motion
 
-    def __init__(self, body: Body | None = None, seed: int = 0) -> None:
-        self.body = body or Body.load(ASSET)
-        self.seed = seed
-        self._fits: dict[tuple[str, float], np.ndarray] = {}
 
-    def parameters(self, manner: str, speed: float) -> np.ndarray:
-        """Fitted parameters of a gait."""
-        key = (manner, round(speed, 4))
-        if key not in self._fits:
-            self._fits[key] = Problem(self.body, plan(speed, self.body.leg_length, manner == "run")).solve()
-        return self._fits[key]
-
-    def take(self, spec: Spec) -> Take:
-        """Raw arrays of one clip; every clip has a random stream of its own."""
-        stream = np.random.SeedSequence([self.seed, *spec.name.encode()]).generate_state(1)[0]
-        gait = plan(spec.speed, self.body.leg_length, spec.manner == "run")
-        return travel(self.body, gait, self.parameters(spec.manner, spec.speed), spec.curvature, spec.seconds, FPS,
-                      int(stream))
-
-
-def generate(out: Path, chosen: Sequence[Spec], seed: int = 0, report: Callable[[int, Spec, Motion], None] | None = None
-             ) -> list[Path]:
-    """Write the chosen clips into a folder; returns their paths."""
-    generator, skeleton = Generator(seed=seed), Skeleton.from_mjcf(ASSET)
+def generate(
+    out: Path,
+    chosen: Sequence[Spec],
+    seed: int = 0,
+    report: Callable[[int, Spec, Motion], None] | None = None,
+) -> list[Motion]:
+    """Write the chosen clips into a folder and return them."""
+    body, skeleton, table = Body.load(ASSET), Skeleton.from_mjcf(ASSET), gaits.load()
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
+    motions = []
     for i, spec in enumerate(chosen):
-        motion = to_motion(generator.take(spec), skeleton, spec)
-        paths.append(out / f"{spec.name}.npz")
-        motion.save(paths[-1])
+        motions.append(make(spec, skeleton, body, seed, table))
+        motions[-1].save(out / f"{spec.name}.npz")
         if report:
-            report(i, spec, motion)
-    return paths
+            report(i, spec, motions[-1])
+    return motions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Step length over cadence, m / (steps/min), of comfortable adult walking (Sekiya & Nagasaki; PMC5430280).
-WALK_RATIO = 0.0061
+WALK_RATIO = 0.00605
 #: Hip-to-floor length (m) of the people the laws were measured on.
 REFERENCE_LEG = 0.9
 
@@ -57,5 +57,5 @@ def plan(speed: float, leg: float, running: bool = False) -> Plan:
         cadence = (158 + 12 * (v - 2.0)) / np.sqrt(size)
         stride, stance, width = 120 * speed / cadence, 0.42 - 0.04 * (v - 2.2), 0.09
     else:
-        stride, stance, width = size * 2 * np.sqrt(60 * WALK_RATIO * v), 0.655 - 0.03 * v, 0.125
+        stride, stance, width = size * 2 * np.sqrt(60 * WALK_RATIO * v), 0.645 - 0.033 * v, 0.125
     return Plan(speed, float(stride), float(stance), width * size, np.deg2rad(5.0), running)

@@ -12,8 +12,15 @@ def unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-def leg_angles(hip: np.ndarray, pelvis_rot: np.ndarray, ankle: np.ndarray, foot_rot: np.ndarray,
-               left_axis: np.ndarray, thigh: float, shin: float) -> tuple[np.ndarray, np.ndarray]:
+def leg_angles(
+    hip: np.ndarray,
+    pelvis_rot: np.ndarray,
+    ankle: np.ndarray,
+    foot_rot: np.ndarray,
+    left_axis: np.ndarray,
+    thigh: float,
+    shin: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Hinge angles that put the ankle at `ankle` with the foot in orientation `foot_rot`.
 
     Seven hinges for six numbers: the knee's axis is the direction nearest to `left_axis` that is perpendicular

@@ -19,13 +19,22 @@ from isaacmm.gait.leg import leg_angles
 #: name -> (kind, harmonics). "even"/"odd": harmonics of the stride a left-right symmetric motion may contain, "all":
 #: a limb whose other side does the same half a cycle later.  A mean value is harmonic 0.
 SERIES: dict[str, tuple[int, ...]] = {
-    "x": (2, 4, 6), "y": (1, 3, 5), "z": (0, 2, 4, 6, 8),
-    "roll": (1, 3, 5), "pitch": (0, 2, 4), "yaw": (1, 3, 5),
-    "bend": (1, 3), "lean": (0, 2, 4), "twist": (1, 3),
-    "shoulder": (0, 1, 2, 3), "elbow": (0, 1, 2, 3), "abduct": (0, 1), "inward": (0, 1),
+    "x": (2, 4, 6),
+    "y": (1, 3, 5),
+    "z": (0, 2, 4, 6, 8),
+    "roll": (1, 3, 5),
+    "pitch": (0, 2, 4),
+    "yaw": (1, 3, 5),
+    "bend": (1, 3),
+    "lean": (0, 2, 4),
+    "twist": (1, 3),
+    "shoulder": (0, 1, 2, 3),
+    "elbow": (0, 1, 2, 3),
+    "abduct": (0, 1),
+    "inward": (0, 1),
 }
-SCALARS = ("ahead", "strike", "push", "lift", "flat", "heel_off")
-DETOUR = 4
+SCALARS = ("ahead", "strike", "push", "lift", "rise", "flat", "heel_off")
+DETOUR = 5
 
 
 def series_size(name: str) -> int:
@@ -35,14 +44,14 @@ def series_size(name: str) -> int:
 
 def wave(phase: np.ndarray, coefficients: np.ndarray, name: str) -> np.ndarray:
     """Value of a series at `phase` (cycles); `coefficients` `[..., n]` broadcast against it (last axis added)."""
-    total, i = 0.0, 0
+    total, i = np.zeros(()), 0
     for k in SERIES[name]:
         if k == 0:
             total, i = total + coefficients[..., 0:1], i + 1
-        else:
-            a = 2 * np.pi * k * phase
-            total = total + coefficients[..., i : i + 1] * np.cos(a) + coefficients[..., i + 1 : i + 2] * np.sin(a)
-            i += 2
+            continue
+        angle = 2 * np.pi * k * phase
+        cosine, sine = coefficients[..., i : i + 1], coefficients[..., i + 1 : i + 2]
+        total, i = total + cosine * np.cos(angle) + sine * np.sin(angle), i + 2
     return total
 
 
@@ -84,12 +93,27 @@ class Frame:
 def roll_of(parameters: np.ndarray, plan: Plan) -> Roll:
     """The rolling law of the feet, fields `[..., 1]`."""
     get = lambda name: LAYOUT.get(parameters, name)  # noqa: E731
-    return Roll(get("flat"), get("heel_off"), plan.stance + 0 * get("flat"), get("strike"), get("push"), get("lift"))
+    return Roll(
+        get("flat"),
+        get("heel_off"),
+        plan.stance + 0 * get("flat"),
+        get("strike"),
+        get("push"),
+        get("lift"),
+        get("rise"),
+    )
 
 
-def pose(body: Body, plan: Plan, parameters: np.ndarray, phase: np.ndarray, frame: Frame,
-         footholds: dict[str, np.ndarray], lift: np.ndarray | float = 0.0,
-         vary: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+def pose(
+    body: Body,
+    plan: Plan,
+    parameters: np.ndarray,
+    phase: np.ndarray,
+    frame: Frame,
+    footholds: dict[str, np.ndarray],
+    lift: np.ndarray | float = 0.0,
+    vary: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """Root pose and dof angles at `phase`, measured from a heel strike of the right foot.
 
     Args:
@@ -101,6 +125,7 @@ def pose(body: Body, plan: Plan, parameters: np.ndarray, phase: np.ndarray, fram
         root_pos `[..., T, 3]`, root_rot `[..., T, 3, 3]`, dofs `[..., T, D]`, contacts `[..., T, 2]` (right,
         left), reach `[..., T, 2]` (share of the leg's length in use).
     """
+
     def value(name: str, shift: float = 0.0) -> np.ndarray:
         c = LAYOUT.get(parameters, name)
         out = wave(phase + shift, c, name)
@@ -114,10 +139,19 @@ def pose(body: Body, plan: Plan, parameters: np.ndarray, phase: np.ndarray, fram
     # leaning into a curve turns the whole body about the path line on the floor
     cl, sl = np.cos(frame.lean), np.sin(frame.lean)
     side, height = y * cl - z * sl, y * sl + z * cl
-    root_pos = np.stack([frame.position[..., 0] + c * x - s * side, frame.position[..., 1] + s * x + c * side,
-                         height + 0 * x], -1)
-    root_rot = (axis_rotation(2, frame.heading + value("yaw")) @ axis_rotation(0, value("roll") + frame.lean)
-                @ axis_rotation(1, value("pitch")))
+    root_pos = np.stack(
+        [
+            frame.position[..., 0] + c * x - s * side,
+            frame.position[..., 1] + s * x + c * side,
+            height + 0 * x,
+        ],
+        -1,
+    )
+    root_rot = (
+        axis_rotation(2, frame.heading + value("yaw"))
+        @ axis_rotation(0, value("roll") + frame.lean)
+        @ axis_rotation(1, value("pitch"))
+    )
     dofs = np.zeros(root_pos.shape[:-1] + (len(body.dof_names),))
 
     def put(name: str, angle: np.ndarray) -> None:
@@ -138,10 +172,13 @@ def pose(body: Body, plan: Plan, parameters: np.ndarray, phase: np.ndarray, fram
     roll = roll_of(parameters, plan)
     contacts, reaches = [], []
     for side_name, shift, sign in (("right", 0.0, -1.0), ("left", 0.5, 1.0)):
-        detour = np.stack([LAYOUT.get(parameters, f"swing_{a}") for a in ("along", "side", "up", "pitch")], -2)
+        detour = np.stack(
+            [LAYOUT.get(parameters, f"swing_{a}") for a in ("along", "side", "up", "pitch")], -2
+        )
         detour = detour * np.array([1.0, sign, 1.0, 1.0])[:, None]
-        ankle, foot_rot, contact = foot_pose(phase + shift, footholds[side_name], roll, body.sole,
-                                             detour[..., None, :, :])
+        ankle, foot_rot, contact = foot_pose(
+            phase + shift, footholds[side_name], roll, body.sole, detour[..., None, :, :]
+        )
         hip = root_pos + root_rot @ body.offsets[body.body(f"{side_name}_thigh")]
         # the knee bends in a plane half way between pelvis and foot
         axis = root_rot[..., :, 1] + foot_rot[..., :, 1]
@@ -150,8 +187,13 @@ def pose(body: Body, plan: Plan, parameters: np.ndarray, phase: np.ndarray, fram
         dofs[..., first : first + 7] = angles
         contacts.append(contact)
         reaches.append(reach)
-    return {"root_pos": root_pos, "root_rot": root_rot, "dofs": dofs, "contacts": np.stack(contacts, -1),
-            "reach": np.stack(reaches, -1)}
+    return {
+        "root_pos": root_pos,
+        "root_rot": root_rot,
+        "dofs": dofs,
+        "contacts": np.stack(contacts, -1),
+        "reach": np.stack(reaches, -1),
+    }
 
 
 def straight(plan: Plan, parameters: np.ndarray, phase: np.ndarray) -> tuple[Frame, dict[str, np.ndarray]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from isaacmm.gait.body import Body
 from isaacmm.gait.dynamics import GRAVITY
@@ -12,8 +13,8 @@ from isaacmm.gait.laws import Plan
 from isaacmm.gait.noise import Wander
 from isaacmm.gait.pattern import LAYOUT, Frame, pose
 
-#: Share of its length a leg may be stretched to (a knee bent by 4 degrees).
-REACH = 0.9994
+#: Share of its length a leg may be stretched to: a knee bent by 4 degrees walking, by 9 running.
+REACH = {False: 0.9994, True: 0.997}
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,28 @@ def walk_path(arc: np.ndarray, curvature: float) -> tuple[np.ndarray, np.ndarray
     return np.stack([x, y], -1), heading
 
 
-def travel(body: Body, plan: Plan, parameters: np.ndarray, curvature: float = 0.0, seconds: float = 8.0,
-           fps: float = 60.0, seed: int = 0, natural: Irregularity | None = None) -> Take:
+def left_of(heading: np.ndarray) -> np.ndarray:
+    """Unit vector `[..., 2]` to the left of a heading."""
+    return np.stack([-np.sin(heading), np.cos(heading)], -1)
+
+
+def dip(need: np.ndarray, fps: float) -> np.ndarray:
+    """A smooth periodic function that lies over `need` `[T + 1]` (first and last sample are the same moment)."""
+    ring = maximum_filter1d(need[:-1], max(1, round(0.3 * fps)), mode="wrap")
+    ring = gaussian_filter1d(ring, 0.1 * fps, mode="wrap")
+    return np.concatenate([ring, ring[:1]])
+
+
+def travel(
+    body: Body,
+    plan: Plan,
+    parameters: np.ndarray,
+    curvature: float = 0.0,
+    seconds: float = 8.0,
+    fps: float = 60.0,
+    seed: int = 0,
+    natural: Irregularity | None = None,
+) -> Take:
     """A clip of steady locomotion along a circle (or straight line).
 
     The clip holds a whole number of cycles and its irregularity is periodic, so its last frame is its first one,
@@ -59,8 +80,13 @@ def travel(body: Body, plan: Plan, parameters: np.ndarray, curvature: float = 0.
     """
     natural = natural or Irregularity()
     rng = np.random.default_rng(seed)
-    cycles = max(2, round(seconds / plan.duration))
-    frames = round(cycles * plan.duration * fps)
+    # The path is the pelvis's; a body that leans into the curve stands on the outside of it, where the steps are
+    # longer: they are kept at their length, so the cadence rises, as people's does in a turn.
+    lean = -np.arctan(plan.speed**2 * curvature / GRAVITY)
+    outward = LAYOUT.get(parameters, "z")[0] * np.sin(lean)
+    duration = plan.duration / (1 - outward * curvature)
+    cycles = max(2, round(seconds / duration))
+    frames = round(cycles * duration * fps)
     stride = plan.speed * frames / fps / cycles
     t = np.arange(frames + 1) / frames
 
@@ -76,28 +102,31 @@ def travel(body: Body, plan: Plan, parameters: np.ndarray, curvature: float = 0.
 
     phase = np.maximum(timing(cycles * t), 0.0)
     position, heading = walk_path(arc(phase), curvature)
-    lean = -np.arctan(plan.speed**2 * curvature / GRAVITY)
-    frame = Frame(position, heading, lean)
+    frame = Frame(position + outward * left_of(heading), heading, lean)
     ahead = LAYOUT.get(parameters, "ahead")[0]
     k = np.arange(cycles + 3)
     holds = {}
     for name, shift, sign in (("right", 0.0, -1.0), ("left", 0.5, 1.0)):
         jitter = rng.normal(size=(cycles, 3)).clip(-2, 2)
         jitter = (jitter - jitter.mean(0))[k % cycles] * [natural.step, natural.side, natural.toe]
-        spot = arc(k - shift) + ahead + jitter[:, 0]
+        # where the foot belongs follows from where the pelvis is when it passes over it, in mid stance
+        middle = k - shift + plan.stance / 2
+        spot = arc(middle) - stride * plan.stance / 2 + ahead + jitter[:, 0]
         point, yaw = walk_path(spot, curvature)
-        across = sign * plan.width / 2 + jitter[:, 1]
-        normal = np.stack([-np.sin(yaw), np.cos(yaw)], -1)
-        holds[name] = np.concatenate([point + across[:, None] * normal,
-                                      (yaw + sign * plan.toe_out + jitter[:, 2])[:, None]], -1)
-    vary = {name: 1 + natural.amplitude * Wander(rng, cycles, 2.0)(phase)
-            for name in ("shoulder", "elbow", "twist", "bend", "yaw", "lean")}
+        across = outward + sign * plan.width / 2 + jitter[:, 1]
+        holds[name] = np.concatenate(
+            [point + across[:, None] * left_of(yaw), (yaw + sign * plan.toe_out + jitter[:, 2])[:, None]], -1
+        )
+    vary = {
+        name: 1 + natural.amplitude * Wander(rng, cycles, 2.0)(phase)
+        for name in ("shoulder", "elbow", "twist", "bend", "yaw", "lean")
+    }
     out = pose(body, plan, parameters, phase, frame, holds, vary=vary)
-    lift = 0.0
-    for _ in range(3):  # a longer step than planned asks for a lower pelvis; never pull the knee straight
-        excess = (out["reach"].max() - REACH) * (body.thigh_length + body.shin_length)
-        if excess <= 0:
+    lift = np.zeros(len(phase))
+    for _ in range(6):  # a longer step than planned asks for a lower pelvis; never pull the knee straight
+        need = (out["reach"].max(-1) - REACH[plan.running]) * (body.thigh_length + body.shin_length)
+        if need.max() <= 0:
             break
-        lift -= 1.2 * excess
+        lift -= 1.3 * dip(np.maximum(need, 0), fps)
         out = pose(body, plan, parameters, phase, frame, holds, lift=lift, vary=vary)
     return Take(out["root_pos"], out["root_rot"], out["dofs"], out["contacts"], fps)

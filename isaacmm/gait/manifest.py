@@ -1,0 +1,100 @@
+"""The list that accompanies the clips: `MANIFEST.json` for programs, `MANIFEST.md` for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from isaacmm import rotation
+from isaacmm.gait.body import Body
+from isaacmm.gait.generate import GENERATOR_VERSION, Spec
+from isaacmm.gait.measure import Figures, measure
+from isaacmm.motion.clip import Motion
+
+STATEMENT = (
+    "Synthetic: every clip is computed by isaacmm.gait from published facts about human gait (docs/gait.md). No "
+    "person was recorded and no motion capture went into it. The clips are smoother and less rich than recorded "
+    "motion. They are part of this project and under its licence."
+)
+
+
+def figures(motion: Motion, body: Body) -> Figures:
+    """Measured figures of a clip."""
+    contacts = motion.contacts
+    if contacts is None:
+        raise ValueError(f"{motion.name}: a generated clip without contacts")
+    return measure(
+        body,
+        motion.root_pos.double().numpy(),
+        rotation.to_matrix(motion.root_rot.double()).numpy(),
+        motion.dof_pos().double().numpy(),
+        contacts.numpy().astype(bool),
+        motion.fps,
+    )
+
+
+def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
+    """What the manifest says about one clip."""
+    found = figures(motion, body)
+    return {
+        "file": f"{spec.name}.npz",
+        "tags": list(spec.tags),
+        "speed": spec.speed,
+        "curvature": spec.curvature,
+        "seconds": round(motion.duration, 3),
+        "frames": motion.num_frames,
+        "fps": motion.fps,
+        "measured": {
+            "speed": round(found.speed, 3),
+            "curvature": round(found.curvature, 3),
+            "stance_percent": round(100 * found.stance, 1),
+            "steps_per_minute": round(found.cadence, 1),
+            "walk_ratio": round(found.walk_ratio, 5),
+            "pelvis_bob_cm": round(100 * found.bob, 1),
+            "swing_clearance_cm": round(100 * found.clearance, 1) if found.cadence else None,
+            "foot_slide_mm_per_frame": round(1000 * found.slide, 2),
+            "penetration_mm": round(1000 * found.penetration, 2),
+            "floor_force_body_weights": [round(f, 2) for f in found.load],
+            "pressure_outside_soles_mm": round(1000 * found.pressure_outside, 1),
+        },
+    }
+
+
+def write(folder: Path, made: Sequence[tuple[Spec, Motion]], body: Body, seed: int) -> None:
+    """Write both files."""
+    clips = [entry(spec, motion, body) for spec, motion in made]
+    head = {"statement": STATEMENT, "generator": "isaacmm.gait", "generator_version": GENERATOR_VERSION,
+            "seed": seed, "command": "python -m isaacmm.gait --out motions", "character": "humanoid"}  # fmt: skip
+    rows = ",\n".join("  " + json.dumps(c) for c in clips)
+    lines = ",\n".join(f' "{k}": {json.dumps(v)}' for k, v in head.items())
+    (folder / "MANIFEST.json").write_text(f'{{\n{lines},\n "clips": [\n{rows}\n ]\n}}\n')
+    total = sum(c["seconds"] for c in clips)
+    text = [
+        "# Clips",
+        "",
+        STATEMENT,
+        "",
+        f"{len(clips)} clips, {total:.0f} s, made by `python -m isaacmm.gait --out motions` (generator version "
+        f"{GENERATOR_VERSION}, seed {seed}). The last frame of each is its first pose again, moved on, so that it "
+        "loops without a seam. Contacts: right foot, left foot. Mirror images: every `right` arc is that of the "
+        "`left` one. `MANIFEST.json` holds the same for programs, and more.",
+        "",
+        "Measured: floor force in body weights, smallest to largest; CoP: how far, on average, the centre of "
+        "pressure that the motion asks for lies outside the soles.",
+        "",
+        "| clip | tags | m/s | 1/m | s | fps | stance % | steps/min | bob cm | clearance cm | slide mm/frame | floor "
+        "force | CoP mm |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for c in clips:
+        m = c["measured"]
+        low, high = m["floor_force_body_weights"]
+        text.append(
+            f"| {c['file']} | {' '.join(c['tags'])} | {c['speed']:.1f} | {c['curvature']:+.2f} | {c['seconds']:.1f} | "
+            f"{c['fps']:.0f} | {m['stance_percent']:.0f} | {m['steps_per_minute']:.0f} | {m['pelvis_bob_cm']:.1f} | "
+            f"{'-' if m['swing_clearance_cm'] is None else m['swing_clearance_cm']} | "
+            f"{m['foot_slide_mm_per_frame']:.2f} | {low:.2f} .. {high:.2f} | {m['pressure_outside_soles_mm']:.0f} |"
+        )
+    (folder / "MANIFEST.md").write_text("\n".join(text) + "\n")
