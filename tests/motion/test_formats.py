@@ -19,6 +19,7 @@ from isaacmm.character import CharacterModel
 from isaacmm.errors import MotionError
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.io import registry
+from isaacmm.motion.repair import ground, level, repair
 
 Make = Callable[..., Motion]
 NPY_HEADER = b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (), }"
@@ -285,6 +286,55 @@ def test_builtins_are_refused(tmp_path: Path, name: str) -> None:
         registry.read(tmp_path / "a.npy", format="poselib")
 
 
+def test_a_pickle_cannot_lie_to_numpy(tmp_path: Path) -> None:
+    """numpy's own constructors believe the type and the bytes a pickle gives them; ours look first."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": ()})
+    array = pickle.dumps(np.arange(4.0), protocol=2)
+    for old, new in ((b"f8", b"O8"), (b"f8", b"V8"), (b"f8", b"M8"), (b"K\x04\x85", b"K\x7f\x85")):
+        assert old in array
+        (tmp_path / "a.npy").write_bytes(header.getvalue() + array.replace(old, new))
+        with pytest.raises(MotionError, match=r"a\.npy"):
+            registry.read(tmp_path / "a.npy")
+
+
+def test_a_pickle_that_refers_to_itself_stays_small(tmp_path: Path) -> None:
+    value: Any = []
+    for _ in range(60):
+        value = [value, value]  # 2^60 lists, written out
+    loop: dict[str, Any] = {}
+    loop["self"] = loop
+    for content in ({"bomb": value}, loop):
+        with pytest.raises(MotionError):
+            registry.read(save_npy(tmp_path / "a.npy", content))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".bvh", ".npz", ".npy", "lab.npz"])
+def test_damaged_bytes_give_a_clip_or_a_motion_error(tmp_path: Path, make_motion: Make, suffix: str) -> None:
+    motion = make_motion(frames=5)
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        save_npy(file, poselib(motion))
+    elif suffix == "lab.npz":
+        np.savez(file, **isaaclab(motion))
+    else:
+        motion.save(file)
+    whole = file.read_bytes()
+    draw = np.random.default_rng(0)
+    for _ in range(150):
+        content = bytearray(whole)
+        for at in draw.integers(0, min(len(whole), 4000), draw.integers(1, 6)):
+            content[at] = draw.integers(256)
+        if draw.random() < 0.3:
+            content = content[: draw.integers(len(content))]
+        file.write_bytes(bytes(content))
+        try:
+            registry.read(file)
+        except MotionError as error:
+            assert str(file) in str(error)
+
+
 def test_poselib_refusals(tmp_path: Path, make_motion: Make, humanoid: CharacterModel) -> None:
     motion = make_motion(frames=6)
 
@@ -338,6 +388,17 @@ def test_pickles_of_numpy_1_and_2(tmp_path: Path, make_motion: Make) -> None:
         renamed = program.replace(b"numpy._core.multiarray", module).replace(b"numpy.core.multiarray", module)
         (tmp_path / "a.npy").write_bytes(header.getvalue() + renamed)
         same(registry.read(tmp_path / "a.npy"), motion)
+
+
+def test_our_clips_need_no_repair(humanoid: CharacterModel) -> None:
+    """The clips that come with isaacmm: sound, on the floor, on the default character."""
+    files = sorted((Path(__file__).parents[2] / "motions").glob("*.npz"))
+    assert files
+    for file in files:
+        motion = registry.read(file, skeleton=humanoid.skeleton)
+        fixed, messages = repair(motion)
+        assert not messages and fixed.num_frames == motion.num_frames, file.name
+        assert level(fixed, humanoid)[1] == 0.0 and abs(ground(fixed, humanoid)[1]) < 0.01, file.name
 
 
 # ------------------------------------------------------------------------------- Isaac Lab

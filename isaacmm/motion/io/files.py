@@ -38,14 +38,16 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
             if not hasattr(archive, "files"):
                 raise MotionError(f"{path}: a single array, not an .npz archive; rename it to .npy.")
             return {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except MotionError:
+        raise
+    except Exception as error:  # a damaged archive can fail in almost any way
+        if isinstance(error, ValueError) and "allow_pickle" in str(error):
+            raise MotionError(
+                f"{path}: holds pickled objects. Pickles can run code, so they are not read; save the clip again "
+                "with plain arrays."
+            ) from error
         raise MotionError(
             f"{path}: the archive is damaged or cut short ({error}); copy or download it again."
-        ) from error
-    except ValueError as error:
-        raise MotionError(
-            f"{path}: holds pickled objects ({error}). Pickles can run code, so they are not read; "
-            "save the clip again with plain arrays."
         ) from error
 
 
@@ -54,7 +56,7 @@ def npz_keys(path: Path) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # a damaged archive can fail in almost any way
         return set()
 
 

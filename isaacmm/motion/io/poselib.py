@@ -2,13 +2,17 @@
 
 A pickle is a program. Of the programs a pickle can be, these files need three constructors (numpy
 arrays, numpy dtypes, OrderedDict); our unpickler knows only those and refuses everything else
-before it is executed. World z up, metres, quaternions xyzw, rotations local to the parent.
+before it is executed. Not even numpy sees what the file says (its constructors believe any state they
+are given): stand-ins collect type, shape and bytes, which are checked first.
+
+World z up, metres, quaternions xyzw, rotations local to the parent.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +34,72 @@ class _Refused(pickle.UnpicklingError):
     """The pickle asks for something that is not on the list."""
 
 
-def _numpy_internals() -> tuple[Any, Any]:
-    """numpy's own array and scalar constructors, wherever this numpy keeps them."""
-    core = np._core if hasattr(np, "_core") else np.core  # numpy 2 renamed the module
-    return core.multiarray._reconstruct, core.multiarray.scalar
+class _DType:
+    """Stands in for ``numpy.dtype`` while a pickle is read: plain numbers and strings only."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, self.order, subarray, names, fields = state[:5]
+        if subarray is not None or names or fields:
+            raise _Refused("a structured array")
+
+    def real(self) -> np.dtype[Any]:
+        """The dtype meant."""
+        if not re.fullmatch(r"[fiu][1248]|b1|[SU]\d{1,4}", self.code):
+            raise _Refused(f"an array of type {self.code}")
+        order = self.order if self.order in "<>" else "="
+        return np.dtype(order + self.code)
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``: keeps what the pickle says about one until it has been looked at."""
+
+    state: tuple[tuple[int, ...], _DType, bool, Any] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, dtype, fortran, data = state[-4:]
+        self.state = (shape, dtype, bool(fortran), data)
+
+    def real(self) -> Any:
+        """The array meant; the object inside, for the 0-d object array that ``np.save`` wraps around it."""
+        assert self.state is not None
+        shape, dtype, fortran, data = self.state
+        if dtype.code.startswith("O"):
+            if shape != () or not isinstance(data, list) or len(data) != 1:
+                raise _Refused("an array of objects")
+            return _real(data[0])
+        raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
+        return np.frombuffer(raw, dtype=dtype.real()).reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _real(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """``value`` with every stand-in replaced, in plain containers.
+
+    ``done`` keeps what has been replaced, so that a small file full of references to itself stays small.
+    """
+    done = {} if done is None else done
+    if id(value) in done:
+        return done[id(value)]
+    real = value
+    if isinstance(value, _Array):
+        real = value.real()
+    elif isinstance(value, dict):
+        real = {key: _real(item, done) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        real = [_real(item, done) for item in value]
+    done[id(value)] = real
+    return real
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _scalar(dtype: _DType, data: Any) -> Any:
+    raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
+    return np.frombuffer(raw, dtype=dtype.real(), count=1)[0]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -43,19 +109,23 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-_RECONSTRUCT, _SCALAR = _numpy_internals()
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _latin1,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+    # numpy 2 renamed the module
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and dictionaries; anything else stops it before it is called."""
+class _Unpickler(pickle._Unpickler):
+    """Builds dictionaries, and notes about arrays; anything else stops it before it is called.
+
+    On the pure-Python unpickler: these files are some hundred instructions long, and the C one can be
+    upset by damaged files.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -82,8 +152,8 @@ def restricted_load(path: Path) -> Any:
                 else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = reader(file)
-        except (ValueError, EOFError) as error:
-            raise MotionError(f"{path}: not an .npy file ({error}).") from error
+        except Exception as error:  # numpy parses the header as Python text
+            raise MotionError(f"{path}: not an .npy file, or a damaged one ({error}).") from error
         if dtype.kind != "O" or shape != ():
             raise MotionError(
                 f"{path}: a plain array {dtype} {shape}, not a poselib clip (one pickled dictionary); "
@@ -91,7 +161,7 @@ def restricted_load(path: Path) -> Any:
             )
         content = file.read()
     try:
-        value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+        return _real(_Unpickler(io.BytesIO(content), encoding="latin1").load())
     except _Refused as error:
         raise MotionError(
             f"{path}: refused. Its pickle asks for {error}, and a motion clip needs nothing but numpy "
@@ -103,8 +173,6 @@ def restricted_load(path: Path) -> Any:
             f"{path}: the pickle is damaged or cut short ({type(error).__name__}: {error}); "
             "copy or download the file again."
         ) from error
-    # np.save pickles the 0-d object array itself: its only item is the dictionary.
-    return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
 
 
 def sniff(path: Path) -> bool:
