@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -66,7 +66,8 @@ def _encode(path: str, images: Iterable[np.ndarray], fps: float, total: int | No
         for image in tqdm(images, total=total, desc="film", unit="frame", leave=False, mininterval=1.0):
             even = np.ascontiguousarray(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2])
             if stream is None:
-                stream = container.add_stream(name, rate=Fraction(fps).limit_denominator(1001))
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = cast(av.VideoStream, container.add_stream(name, rate=rate))
                 stream.height, stream.width = even.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.options = {"crf": "20", "preset": "veryfast"} if name == "libx264" else {"qscale": "4"}
@@ -122,7 +123,8 @@ def capture(
     first = tracks[0]
     speeds = np.linalg.norm(np.gradient(first.root_pos[:, :2], 1.0 / rollout.fps, axis=0), axis=-1)
     window = max(1, round(rollout.fps))
-    speeds = np.convolve(np.pad(speeds, (window // 2, window - 1 - window // 2), "edge"), np.ones(window) / window, "valid")
+    padded = np.pad(speeds, (window // 2, window - 1 - window // 2), "edge")
+    speeds = np.convolve(padded, np.ones(window) / window, "valid")
 
     def caption(f: int) -> str:
         assert first.speed is not None
@@ -145,7 +147,12 @@ def motion_track(character: CharacterModel, motion: Motion) -> Track:
 
 
 def film_motion(
-    character: CharacterModel, motion: Motion, path: str | Path, *, seconds: float = 10.0, size: tuple[int, int] = (640, 480)
+    character: CharacterModel,
+    motion: Motion,
+    path: str | Path,
+    *,
+    seconds: float = 10.0,
+    size: tuple[int, int] = (640, 480),
 ) -> Path:
     """Film a clip, at 30 frames per second at most."""
     if motion.fps > 30.5:

@@ -51,7 +51,14 @@ class Motion:
 
     @classmethod
     def from_dofs(
-        cls, skeleton: Skeleton, root_pos: Tensor, root_rot: Tensor, dof_pos: Tensor, fps: float, name: str = "", **rest: Any
+        cls,
+        skeleton: Skeleton,
+        root_pos: Tensor,
+        root_rot: Tensor,
+        dof_pos: Tensor,
+        fps: float,
+        name: str = "",
+        **rest: Any,
     ) -> Motion:
         """From hinge angles ``dof_pos [T, D]`` rad."""
         return cls(skeleton, root_pos, root_rot, skeleton.dofs_to_joint_rot(dof_pos), fps, name, **rest)

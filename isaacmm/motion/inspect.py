@@ -45,7 +45,8 @@ def facts(path: Path, character: CharacterModel) -> list[tuple[str, str]]:
         )
         height = repair.sole_height(motion, character)
         _, lift = repair.ground(motion, character)
-        rows.append(("soles", f"lowest {100 * float(height.min()):+.1f} cm, median {100 * float(height.median()):+.1f} cm"))
+        lowest, median = 100 * float(height.min()), 100 * float(height.median())
+        rows.append(("soles", f"lowest {lowest:+.1f} cm, median {median:+.1f} cm"))
         rows.append(("floor", f"{100 * abs(lift):.1f} cm too {'low' if lift > 0 else 'high'}" if lift else "fits"))
         rows.append(("limits", _limits(motion, character)))
     return rows
