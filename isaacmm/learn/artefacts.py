@@ -118,7 +118,7 @@ class Artefacts:
             path = self.run.videos / f"{self.cfg.task.name}.mp4"
             video.capture(rollout, path, worlds=[world], seconds=seconds)
             self.film_path = path
-            self.strip = video.film_strip(rollout, world)
+            self.strip = video.film_strip(rollout, world=world)
             return f"film: {shown(path)}"
 
         self._attempt("film", work, needs_rollout=True)
