@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isaacmm import paths
 from isaacmm.errors import ConfigError, nearest
 from isaacmm.skeleton import Skeleton
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ class CharacterModel:
         if isinstance(config, str):
             from omegaconf import OmegaConf
 
-            folder = ROOT / "cfg" / "character"
+            folder = paths.data_folder("cfg") / "character"
             file = folder / f"{config}.yaml"
             if not file.exists():
                 names = [p.stem for p in sorted(folder.glob("*.yaml"))]
@@ -95,8 +94,7 @@ class CharacterModel:
             loaded = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
             assert isinstance(loaded, dict)
             config = {str(k): v for k, v in loaded.items()}
-        path = Path(str(config["mjcf"]))
-        path = path if path.is_absolute() else ROOT / path
+        path = paths.resolve(str(config["mjcf"]))
         if not path.exists():
             raise ConfigError(f"character '{config.get('name')}': its MJCF file {path} does not exist")
         return cls._parse(path, config)

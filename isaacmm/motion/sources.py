@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isaacmm.character import ROOT, CharacterModel
+from isaacmm import paths
+from isaacmm.character import CharacterModel
 from isaacmm.errors import ConfigError, MotionError, nearest
 from isaacmm.motion.clip import Motion
 
@@ -24,7 +25,7 @@ def expand(file: str) -> list[Path]:
     """
     path = Path(file).expanduser()
     if not path.is_absolute():
-        path = Path.cwd() / path if (Path.cwd() / path).exists() else ROOT / path
+        path = Path.cwd() / path if (Path.cwd() / path).exists() else paths.CHECKOUT / path
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix in {".npz", ".npy", ".bvh"})
     elif any(c in str(path) for c in "*?["):
