@@ -127,7 +127,18 @@ def foot_pose(
         world(there, on[2], False) * scale**2,
     )
     swing = quintic(u[..., None], start, end)
-    yaw = here[..., 2] + (there[..., 2] - here[..., 2]) * u**3 * (10 - 15 * u + 6 * u**2)
+    ease = u**3 * (10 - 15 * u + 6 * u**2)
+    turn = there[..., 2] - here[..., 2]
+    yaw = here[..., 2] + turn * ease
+    # Between footholds on a curve the foot follows the arc; its chord would cut across the other leg. The quintic bends
+    # already, by its speeds and accelerations along the two headings (its value in the middle); the rest is added.
+    chord = there[..., :2] - here[..., :2]
+    ahead = [(state[1][..., 0] * span, state[2][..., 0] * span**2) for state in (off, on)]
+    bends = 5 / 32 * (ahead[0][0] + ahead[1][0]) + 1 / 64 * (ahead[0][1] - ahead[1][1])
+    length = np.linalg.norm(chord, axis=-1)
+    bow = length / 2 * np.tan(turn / 4) - bends * np.sin(turn / 2)
+    outward = np.stack([chord[..., 1], -chord[..., 0]], -1) / np.maximum(length, 1e-6)[..., None]
+    swing[..., :2] += (4 * ease * (1 - ease) * bow)[..., None] * outward
     c, s = np.cos(yaw), np.sin(yaw)
     along, side, up, tip = (bump(u, detour[..., i, :]) for i in range(4))
     swing = swing + np.stack([c * along - s * side, s * along + c * side, up], -1)

@@ -55,7 +55,7 @@ def plan(speed: float, leg: float, running: bool = False) -> Plan:
     v = speed / np.sqrt(size)
     if running:
         cadence = (158 + 12 * (v - 2.0)) / np.sqrt(size)
-        stride, stance, width = 120 * speed / cadence, 0.42 - 0.04 * (v - 2.2), 0.09
+        stride, stance, width = 120 * speed / cadence, 0.42 - 0.04 * (v - 2.2), 0.12
     else:
         stride, stance, width = size * 2 * np.sqrt(60 * WALK_RATIO * v), 0.645 - 0.033 * v, 0.125
     return Plan(speed, float(stride), float(stance), width * size, np.deg2rad(5.0), running)

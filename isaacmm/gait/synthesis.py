@@ -85,6 +85,8 @@ def travel(
     lean = -np.arctan(plan.speed**2 * curvature / GRAVITY)
     outward = LAYOUT.get(parameters, "z")[0] * np.sin(lean)
     duration = plan.duration / (1 - outward * curvature)
+    # leaning legs cross each other's way: a wider base keeps the swinging foot off the other shin
+    width = plan.width + 0.2 * abs(lean)
     cycles = max(2, round(seconds / duration))
     frames = round(cycles * duration * fps)
     stride = plan.speed * frames / fps / cycles
@@ -113,7 +115,7 @@ def travel(
         middle = k - shift + plan.stance / 2
         spot = arc(middle) - stride * plan.stance / 2 + ahead + jitter[:, 0]
         point, yaw = walk_path(spot, curvature)
-        across = outward + sign * plan.width / 2 + jitter[:, 1]
+        across = outward + sign * width / 2 + jitter[:, 1]
         holds[name] = np.concatenate(
             [point + across[:, None] * left_of(yaw), (yaw + sign * plan.toe_out + jitter[:, 2])[:, None]], -1
         )
