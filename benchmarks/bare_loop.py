@@ -88,8 +88,8 @@ class BareLoop:
         self.history = self.history.index_put((ids,), table.histories(rows))
         self.steps[ids] = 0
         self.yaw[ids] = self.goal[ids] = table.yaw[rows]
-        low, high = command.range
-        self.speed[ids] = low + (high - low) * torch.rand(len(ids))
+        first = self.env.clip_speeds[table.clip[rows]] + 0.2 * (torch.rand(len(ids)) - 0.5)
+        self.speed[ids] = first.clamp(*command.range)
         self.left[ids] = torch.randint(command.resample_steps[0], command.resample_steps[1] + 1, (len(ids),))
 
     def observation(self) -> Tensor:
@@ -180,6 +180,7 @@ class BareLoop:
         flat = {name: batch[name].flatten(0, 1) for name in ("obs", "actions", "mus", "neglogp")}
         constant = 0.5 * math.log(2.0 * math.pi) * len(self.sigma) + float(self.sigma.log().sum())
         for epoch in range(c["mini_epochs"]):
+            kls = []
             order = orders[epoch] if orders else torch.randperm(len(seen))
             for ids in order.split(c["minibatch_size"]):
                 obs, actions = flat["obs"][ids], flat["actions"][ids]
@@ -199,17 +200,18 @@ class BareLoop:
                 nn.utils.clip_grad_norm_(self.parameters, c["grad_norm"])
                 self.adam.step()
                 with torch.no_grad():
-                    self.kl = 0.5 * (((mu - flat["mus"][ids]) / self.sigma) ** 2).sum(1).mean()
+                    kls.append(0.5 * (((mu - flat["mus"][ids]) / self.sigma) ** 2).sum(1).mean())
+        self.kl = float(torch.stack(kls).mean())
         return seen
 
     def judge_update(self, rows: Tensor) -> None:
-        s, half = self.s, self.s.batch // 2
+        s = self.s
         if not self.filled:
             self.remember(rows)
         for _ in range(s.updates):
-            real = self.env.demo_obs(s.batch)
-            fresh = rows[torch.randint(len(rows), (s.batch - half,))]
-            self.judge_step(real, torch.cat((fresh, self.replay[torch.randint(self.filled, (half,))])))
+            fresh = rows[torch.randint(len(rows), (s.batch,))]
+            replayed = self.replay[torch.randint(self.filled, (s.batch,))]
+            self.judge_step(self.env.demo_obs(s.batch), torch.cat((fresh, replayed)))
         if s.normalizer == "running":
             self.judge_norm.update(rows, double=True)
             self.judge_norm.update(self.env.demo_obs(len(rows)), double=True)

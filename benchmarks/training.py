@@ -4,10 +4,10 @@
 
 *Ours* is an iteration of ``launch.py`` with the CPU preset: rollout, style reward, PPO, discriminator, and the
 row in ``progress.csv`` and TensorBoard. *Bare* is ``bare_loop.py``: the same networks, minibatches, losses,
-discriminator steps and the same simulator, in plain torch. They take turns, from the same weights, so that a
-busy machine slows both alike; the ratio of a pair is bare time over ours, the figure is the median. Then:
-where our time goes, what a checkpoint costs, and peak memory at many worlds (in a process of its own).
-The last line is the ratio with physics included.
+discriminator steps and the same simulator, in plain torch. They take turns, from the same weights; the ratio
+of a pair is bare time over ours, the figure is the median. With one thread times are CPU seconds, which a busy
+machine hardly changes. Then: where our time goes, what a checkpoint costs, and peak memory at many worlds (in
+a process of its own). The last line is the ratio with physics included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from bare_loop import BareLoop
@@ -31,8 +33,9 @@ from isaacmm.learn.build import make_env
 from isaacmm.learn.logging import TrainingLog
 from isaacmm.learn.rl_games.agent import AMPAgent
 from isaacmm.learn.rl_games.build import make_agent
+from isaacmm.learn.rl_games.rollout import Batch
 from isaacmm.learn.train import content_of
-from isaacmm.sim import make_simulator
+from isaacmm.sim import Simulator, make_simulator
 
 
 def make(worlds: int, threads: int, folder: Path) -> tuple[AMPAgent, DictConfig]:
@@ -48,58 +51,79 @@ def make(worlds: int, threads: int, folder: Path) -> tuple[AMPAgent, DictConfig]
     return make_agent(cfg, make_env(cfg), folder), cfg
 
 
+class Stopwatch:
+    """A simulator's own time, taken at its two calls."""
+
+    def __init__(self, simulator: Simulator, clock: Callable[[], float]) -> None:
+        self.seconds = 0.0
+        for name in ("step", "state"):
+            setattr(simulator, name, self._timed(getattr(simulator, name), clock))
+
+    def _timed(self, call: Callable[..., Any], clock: Callable[[], float]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            begin = clock()
+            result = call(*args)
+            self.seconds += clock() - begin
+            return result
+
+        return timed
+
+
 def measure(worlds: int, threads: int, pairs: int, folder: Path) -> float:
     """Both loops in turn; prints everything but memory and returns the ratio."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     agent, cfg = make(worlds, threads, folder)
     log = TrainingLog(folder / "summaries")
     agent.start()
-    bare = BareLoop(
-        agent,
-        make_simulator(
-            "mujoco", agent.env.character, {"num_envs": worlds, "threads": threads, "contact_force": False}
-        ),
-    )
-    samples = worlds * agent.horizon_length
-    ours: list[tuple[float, float]] = []
-    theirs: list[tuple[float, float]] = []
-    shares: list[tuple[float, float, float]] = []
+    settings = {"num_envs": worlds, "threads": threads, "contact_force": False}
+    bare = BareLoop(agent, make_simulator("mujoco", agent.env.character, settings))
+    watches = {"ours": Stopwatch(agent.env.simulator, clock), "bare": Stopwatch(bare.sim, clock)}
+    times: dict[str, list[tuple[float, float, float]]] = {"ours": [], "bare": []}  # all, physics, rollout
+    collect, collected = agent.rollouts.collect, [0.0]
+
+    def timed_collect(obs: torch.Tensor) -> Batch:
+        begin = clock()
+        batch = collect(obs)
+        collected[0] = clock() - begin
+        return batch
+
+    agent.rollouts.collect = timed_collect  # type: ignore[method-assign]
     for pair in range(pairs + 1):
         for who in ("bare", "ours") if pair % 2 else ("ours", "bare"):
-            physics = agent.env.physics_seconds + bare.physics
-            begin = time.perf_counter()
+            before, begin = watches[who].seconds, clock()
             if who == "ours":
-                stats = agent.iterate()
-                log.write(stats)
-                shares.append((stats["time_physics"], stats["time_rollout_rest"], stats["time_learning"]))
+                log.write(agent.iterate())
             else:
                 bare.iterate()
-            seconds = time.perf_counter() - begin
-            (ours if who == "ours" else theirs).append(
-                (seconds, seconds - (agent.env.physics_seconds + bare.physics - physics))
-            )
+            times[who].append((clock() - begin, watches[who].seconds - before, collected[0]))
     log.close()
-    ours, theirs, shares = ours[1:], theirs[1:], shares[1:]  # the first of each warms up
+    ours, theirs = times["ours"][1:], times["bare"][1:]  # the first of each warms up
 
+    samples = worlds * agent.horizon_length
+    unit = "samples per CPU second" if threads == 1 else "samples/s"
     print(f"{worlds} worlds x {agent.horizon_length} steps, {threads} thread(s), {pairs} pairs of iterations")
     ratio = 0.0
-    for what, i in (("without physics", 1), ("with physics", 0)):
-        a, b = (statistics.median(t[i] for t in times) for times in (ours, theirs))
-        ratio = statistics.median(y[i] / x[i] for x, y in zip(ours, theirs, strict=True))
-        print(f"{what:16} bare {samples / b:7.0f}   ours {samples / a:7.0f} samples/s   ratio {ratio:.3f}")
-    physics, rest, learning = (statistics.median(s[i] for s in shares) for i in range(3))
-    print(
-        f"our time         physics {physics:.0%}   rest of the rollout {rest:.0%}   learning {learning:.0%}"
+    for what, share in (("without physics", 1.0), ("with physics", 0.0)):
+        a, b = ([total - share * physics for total, physics, _ in rows] for rows in (ours, theirs))
+        ratio = statistics.median(y / x for x, y in zip(a, b, strict=True))
+        rates = [samples / statistics.median(rows) for rows in (b, a)]
+        print(f"{what:16} bare {rates[0]:6.0f}   ours {rates[1]:6.0f} {unit}   ratio {ratio:.3f}")
+    parts = (
+        ("physics", [physics / total for total, physics, _ in ours]),
+        ("rest of the rollout", [(rollout - physics) / total for total, physics, rollout in ours]),
+        ("learning", [(total - rollout) / total for total, _, rollout in ours]),
     )
+    print("our time         " + "   ".join(f"{name} {statistics.median(rows):.0%}" for name, rows in parts))
 
-    begin = time.perf_counter()
     path = folder / "nn" / "last.pth"
+    agent.style.replay.filled = agent.style.replay.capacity  # as large as it becomes
+    begin = time.process_time()
     checkpoint.save(path, content_of(agent, cfg))
-    seconds = time.perf_counter() - begin
-    every = cfg.train.params.config.save_frequency * statistics.median(t[0] for t in ours)
-    full = agent.style.replay.data.numel() * 4 / 1e6
+    seconds = time.process_time() - begin
+    every = int(cfg.train.params.config.save_frequency) * statistics.median(total for total, _, _ in ours)
     print(
-        f"checkpoint       {path.stat().st_size / 1e6:.0f} MB in {seconds:.2f} s, {seconds / every:.1%} of the time "
-        f"(the replay buffer grows it to {full:.0f} MB more than the networks)"
+        f"checkpoint       {path.stat().st_size / 1e6:.0f} MB in {seconds:.2f} CPU seconds, {seconds / every:.1%} of "
+        "the time at the preset's save_frequency"
     )
     agent.env.close()
     return ratio

@@ -88,13 +88,48 @@ def test_replay_keeps_a_share_once_it_is_full() -> None:
     assert 1 <= changed <= 25  # about 10 of 100
 
 
-def test_resumes_bit_for_bit() -> None:
+def test_a_step_sees_as_many_rows_of_each_kind() -> None:
+    """Clips, fresh agent rows, replayed agent rows: one batch each, as the classic configs count them."""
+    trainer, seen = StyleTrainer(4, demos, replace(SMALL, updates=3)), []
+    step = trainer._step
+
+    def listen(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        seen.append((real, fake))
+        return step(real, fake)
+
+    trainer._step = listen  # type: ignore[method-assign]
+    trainer.replay.add(torch.full((300, 4), 7.0))  # replayed rows are known by their number
+    trainer.update(torch.full((100, 4), -7.0))
+    assert len(seen) == 3
+    for real, fake in seen:
+        assert real.shape == (64, 4) and fake.shape == (128, 4)
+        assert torch.equal(fake[:64], torch.full((64, 4), -7.0)) and torch.equal(
+            fake[64:], torch.full((64, 4), 7.0)
+        )
+
+
+def test_demonstration_buffer() -> None:
+    """Clips are drawn from it, and a few fresh ones replace the oldest at every iteration."""
+    trainer = StyleTrainer(4, demos, replace(SMALL, demo_buffer=50, demo_fetch=10))
+    assert trainer.demo_buffer is not None and len(trainer.demo_buffer) == 50
+    before = trainer.demo_buffer.data.clone()
+    rows = {tuple(row) for row in before.tolist()}
+    assert all(tuple(row) in rows for row in trainer._demo_batch(40).tolist())
+    trainer.update(agent(100, torch.Generator().manual_seed(0)))
+    changed = (trainer.demo_buffer.data != before).any(dim=1)
+    assert changed.tolist() == [True] * 10 + [False] * 40
+
+
+@pytest.mark.parametrize("demo_buffer", [0, 300])
+def test_resumes_bit_for_bit(demo_buffer: int) -> None:
+    config = replace(SMALL, demo_buffer=demo_buffer, demo_fetch=40)
+
     def run(trainer: StyleTrainer, source: torch.Generator, n: int) -> None:
         for _ in range(n):
             trainer.update(agent(100, source))
 
     torch.manual_seed(0)
-    straight, source = StyleTrainer(4, demos, SMALL, seed=1), torch.Generator().manual_seed(2)
+    straight, source = StyleTrainer(4, demos, config, seed=1), torch.Generator().manual_seed(2)
     run(straight, source, 4)
     file = io.BytesIO()
     torch.save(straight.state_dict(), file)
@@ -102,7 +137,7 @@ def test_resumes_bit_for_bit() -> None:
     run(straight, source, 4)
 
     torch.manual_seed(99)  # other weights, other draws: all of it must come from the file
-    resumed, source = StyleTrainer(4, demos, SMALL, seed=77), torch.Generator()
+    resumed, source = StyleTrainer(4, demos, config, seed=77), torch.Generator()
     file.seek(0)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     source.set_state(where)

@@ -90,6 +90,19 @@ def test_auto_speed_is_the_clips() -> None:
     assert make_env(command__speed=[0.3, 0.4]).command.range == (0.3, 0.4)
 
 
+def test_first_speed_is_near_the_clips_unless_asked_otherwise() -> None:
+    env = make_env(300, command__start="clip")
+    env.reset()
+    speeds, (low, high) = library().mean_speed()[env.table.clip[env.playhead]], env.command.range
+    assert (env.command.speed >= low).all() and (env.command.speed <= high).all()
+    off = env.command.speed - speeds
+    assert float(off.abs().max()) <= 0.1 + 1e-6 and float(off.std()) > 0.03
+    env = make_env(300, command__start="random")
+    env.reset()
+    off = env.command.speed - library().mean_speed()[env.table.clip[env.playhead]]
+    assert float(off.abs().max()) > 0.5
+
+
 def test_environment_resets_point_onwards_and_resample() -> None:
     env = make_env(64, command__heading_change=0.5, command__resample_seconds=[0.1, 0.1], episode_seconds=30)
     obs, _ = env.reset()

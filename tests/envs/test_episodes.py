@@ -239,6 +239,7 @@ def test_reset_states_are_complete() -> None:
         ({"amp_frames": 0}, "amp_frames must be at least 1"),
         ({"episode_seconds": 0.01}, "longer than a control step"),
         ({"termination__head_hight": 1.0}, "did you mean 'head_height'"),
+        ({"command__start": "clips"}, "task.env.command.start 'clips' is not known; did you mean 'clip'"),
         ({"command__speed": [2.0, 1.0]}, "must not exceed the second"),
         ({"command__speed": 3.0}, "give two numbers"),
         ({"command__heading_change": 4.0}, "0 to pi"),
