@@ -56,9 +56,22 @@ class Rollouts:
             buffer = self._buffers[name] = torch.zeros(shape, dtype=value.dtype, device=value.device)
         buffer[step] = value
 
-    @torch.no_grad()
     def collect(self, obs: Tensor) -> Batch:
-        """A horizon of transitions from observation ``obs [N, O]`` on."""
+        """A horizon of transitions from observation ``obs [N, O]`` on.
+
+        On a CPU torch keeps to one thread meanwhile: these tensors are small, and threads that torch
+        leaves waiting between them take the cores from the physics.
+        """
+        threads = torch.get_num_threads()
+        if obs.device.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            return self._collect(obs)
+        finally:
+            torch.set_num_threads(threads)
+
+    @torch.no_grad()
+    def _collect(self, obs: Tensor) -> Batch:
         agent, env = self.agent, self.agent.env
         finals: list[tuple[int, Tensor, Tensor]] = []
         physics = env.physics_seconds
