@@ -303,6 +303,8 @@ def _from_earlier(earlier: _Earlier, given: Words) -> DictConfig:
 
 def _apply(base: DictConfig, given: Words) -> DictConfig:
     """``base`` with the words' values, each checked against the key's rule or kind."""
+    if given.motion_path is not None:  # first, so that motion.repair=False can change it
+        OmegaConf.update(base, "motion", motion_from_path(given.motion_path), merge=False, force_add=True)
     known = keys.leaves(base)
     sections = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
     for override in given.values:
@@ -316,8 +318,6 @@ def _apply(base: DictConfig, given: Words) -> DictConfig:
         if not isinstance(value, dict):
             keys.check(key, value, known.get(key))
         OmegaConf.update(base, key, value, force_add=added)
-    if given.motion_path is not None:
-        OmegaConf.update(base, "motion", motion_from_path(given.motion_path), merge=False, force_add=True)
     return base
 
 

@@ -263,3 +263,10 @@ def test_motions_are_found_without_a_checkout(workplace: Path, monkeypatch: pyte
     assert not paths.is_checkout()
     cfg, _ = compose(["motion=mine.yaml"])
     assert cfg.motion.clips[0].file == str(data / "motions" / "a.npz")
+
+
+def test_a_motion_path_takes_settings_of_its_own(tmp_path: Path) -> None:
+    clip = tmp_path / "step.npz"
+    clip.write_bytes(b"")
+    cfg, _ = compose([f"motion={clip}", "motion.repair=False"])
+    assert cfg.motion.repair is False and cfg.motion.clips[0].file == str(clip)
