@@ -36,6 +36,7 @@ def test_bit_for_bit(mode: str) -> None:
     go_on(env, 25, seed=1)  # falls, time-outs and new commands behind it
     file = io.BytesIO()
     torch.save(env.state_dict(), file)
+    seen = env.current_observation().clone()
     expected = go_on(env, 40, seed=2)
 
     other = make_env(N, seed=99, simulator=mujoco(N), **settings)
@@ -43,6 +44,7 @@ def test_bit_for_bit(mode: str) -> None:
     go_on(other, 3, seed=5)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other.current_observation(), seen)
     assert torch.equal(go_on(other, 40, seed=2), expected)
 
 
