@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m isaacmm.gait",
         description="Make walking, running, turning and standing clips of the humanoid from published facts about "
         "human gait. Nothing is recorded or downloaded; the same seed gives the same clips, in about ten seconds.",
-        epilog="examples: python -m isaacmm.gait --only 'run_*' --out /tmp/runs   |   "
+        epilog="examples: python -m isaacmm.gait --only 'run_*' --out clips   |   "
         "python -m isaacmm.gait --seed 7 --out motions/more   |   docs/gait.md says how it works",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
