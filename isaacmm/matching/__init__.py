@@ -1,0 +1,1 @@
+"""Motion matching: which moment of the clips answers a pose and a command best."""

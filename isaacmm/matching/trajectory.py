@@ -1,0 +1,88 @@
+"""The trajectory a command asks for: where to be and where to face during the next second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.matching import springs
+
+
+class CommandSpring:
+    """Per world a local velocity and a facing that follow their goals like critically damped springs.
+
+    The velocity is given in the frame of the facing: ``(forward, left)`` m/s; the facing is a world angle. A goal may
+    keep turning (``turn_rate``). A person neither changes speed nor turns at once, and clips do not either; the spring
+    (Holden et al. 2020, "Learned Motion Matching", accompanying code: halflife 0.27 s) makes commands answerable.
+
+    Attributes:
+        velocity, acceleration: ``[N, 2]``, in the frame of the facing.
+        yaw, yaw_rate: ``[N]`` rad, rad/s, world.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        horizons: Sequence[float],
+        halflife: float = 0.27,
+        device: torch.device | str = "cpu",
+        substeps: int = 4,
+    ) -> None:
+        self.halflife = halflife
+        self.velocity = torch.zeros(num_envs, 2, device=device)
+        self.acceleration = torch.zeros(num_envs, 2, device=device)
+        self.yaw = torch.zeros(num_envs, device=device)
+        self.yaw_rate = torch.zeros(num_envs, device=device)
+        ends = torch.tensor([0.0, *horizons], device=device)
+        part = torch.arange(1, substeps + 1, device=device) / substeps
+        #: moments at which the path is integrated ``[M]`` s; every ``substeps``-th is a horizon
+        self._times = torch.cat((ends[:1], (ends[:-1, None] + part * (ends[1:] - ends[:-1])[:, None]).flatten()))
+        self._steps = self._times[1:] - self._times[:-1]
+        self._at = torch.arange(1, len(horizons) + 1, device=device) * substeps
+
+    def reset(self, ids: Tensor, yaw: Tensor, velocity: Tensor, yaw_rate: Tensor) -> None:
+        """Worlds ``ids [n]`` start out moving as given, evenly."""
+        self.yaw[ids], self.yaw_rate[ids], self.velocity[ids] = yaw, yaw_rate, velocity
+        self.acceleration[ids] = 0.0
+
+    def step(self, velocity: Tensor, yaw: Tensor, turn_rate: Tensor, dt: float) -> None:
+        """Advance by ``dt`` s towards ``velocity [N, 2]`` and facing ``yaw [N]`` that turns at ``turn_rate [N]``."""
+        self.velocity, self.acceleration = springs.follow(
+            self.velocity, self.acceleration, velocity, 0.0, self.halflife, dt
+        )
+        offset = rotation.wrap_angle(self.yaw - yaw)
+        offset, drift = springs.decay(offset, self.yaw_rate - turn_rate, self.halflife, dt)
+        self.yaw = rotation.wrap_angle(yaw + turn_rate * dt + offset)
+        self.yaw_rate = turn_rate + drift
+
+    def predict(self, velocity: Tensor, yaw: Tensor, turn_rate: Tensor, facing: Tensor) -> tuple[Tensor, Tensor]:
+        """Path and facings at the horizons, seen from a body that faces ``facing [N]``.
+
+        Goals as in :meth:`step`. The path starts at the body.
+
+        Returns:
+            Positions ``[N, K, 2]`` m and facings as unit vectors ``[N, K, 2]``, in the body's heading frame.
+        """
+        t = self._times
+        v, _ = springs.follow(
+            self.velocity[:, None], self.acceleration[:, None], velocity[:, None], 0.0, self.halflife, t[:, None]
+        )
+        offset = rotation.wrap_angle(self.yaw - yaw)[:, None]
+        offset, _ = springs.decay(offset, (self.yaw_rate - turn_rate)[:, None], self.halflife, t)
+        angle = (yaw - facing)[:, None] + turn_rate[:, None] * t + offset
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        along = torch.stack((cos * v[..., 0] - sin * v[..., 1], sin * v[..., 0] + cos * v[..., 1]), dim=-1)
+        path = torch.cumsum(0.5 * (along[:, 1:] + along[:, :-1]) * self._steps[:, None], dim=1)
+        return path[:, self._at - 1], torch.stack((cos[:, self._at], sin[:, self._at]), dim=-1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs."""
+        return {name: getattr(self, name).clone() for name in ("velocity", "acceleration", "yaw", "yaw_rate")}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        for name in ("velocity", "acceleration", "yaw", "yaw_rate"):
+            getattr(self, name).copy_(state[name])

@@ -1,0 +1,101 @@
+"""Twins: per world a moment of the clips that answers the world's command, as an expert would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from isaacmm.matching.database import Database
+from isaacmm.matching.search import Search
+
+
+class Twins:
+    """Motion-matching playheads, one per world.
+
+    A twin plays its clip row by row. Every few steps, at once when the command jumps, and when its clip ends, it
+    searches for the row whose pose is close to its own and whose path is what the command asks for; it goes there
+    unless playing on is nearly as good. It never sees the simulated character: it is an expert, not a follower.
+
+    Args:
+        database: what is played.
+        search: over ``database.features``.
+        num_envs: ``N``.
+        stride: rows per control step.
+        every: control steps between searches; worlds are spread over them.
+        stay_bias: squared distance by which another row must be better than playing on.
+        near_seconds: a better row of the same clip within this time of the playhead is no reason to jump.
+        jump: distance between two successive conditions that makes a twin search at once.
+
+    Attributes:
+        row: ``[N]`` int64, the present row.
+        jumped: ``[N]`` bool, whether the last step left the clip's own order.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        search: Search,
+        num_envs: int,
+        stride: int = 1,
+        every: int = 6,
+        stay_bias: float = 0.01,
+        near_seconds: float = 1.0 / 3.0,
+        jump: float = 1.0,
+    ) -> None:
+        self.database, self.search = database, search
+        self.stride, self.every, self.stay_bias, self.jump = stride, max(1, every), stay_bias, jump
+        self.near = round(near_seconds * database.rate)
+        device = database.features.device
+        self.row = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self.timer = torch.arange(num_envs, device=device) % self.every
+        self.last = torch.zeros(num_envs, database.spec.trajectory_size, device=device)
+        self.jumped = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        #: searches made so far, of all worlds
+        self.searches = 0
+
+    def reset(self, ids: Tensor, rows: Tensor, condition: Tensor) -> None:
+        """Worlds ``ids [n]`` go on from ``rows [n]`` under ``condition [n, K]``."""
+        self.row[ids] = rows
+        self.last[ids] = condition
+        self.timer[ids] = ids % self.every
+        self.jumped[ids] = False
+
+    def step(self, condition: Tensor, style: Tensor | None = None) -> Tensor:
+        """One control step under ``condition [N, K]`` (normalised trajectory). Returns the new rows ``[N]``."""
+        left = self.database.rows_left(self.row)
+        ended = left < self.stride
+        following = torch.where(ended, self.row, self.row + self.stride)
+        self.timer -= 1
+        due = (self.timer < 0) | ended | ~self.database.valid[following]
+        due |= (condition - self.last).norm(dim=-1) > self.jump
+        self.last = condition
+        self.row = following
+        self.jumped = torch.zeros_like(self.jumped)
+        ids = due.nonzero().flatten()
+        if len(ids):
+            self._search(ids, condition[ids], ended[ids], None if style is None else style[ids])
+        return self.row
+
+    def _search(self, ids: Tensor, condition: Tensor, ended: Tensor, style: Tensor | None) -> None:
+        here = self.row[ids]
+        query = torch.cat((self.database.pose[here], condition), dim=1)
+        best, cost = self.search(query, style)
+        staying = ((query - self.database.features[here]) ** 2).sum(-1)
+        grid = self.database.grid
+        near = (grid.clip[best] == grid.clip[here]) & ((best - here).abs() <= self.near)
+        stay = ~ended & self.database.valid[here] & (near | (staying <= cost + self.stay_bias))
+        self.row[ids] = torch.where(stay, here, best)
+        self.jumped[ids] = ~stay
+        self.timer[ids] = self.every - 1
+        self.searches += len(ids)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs."""
+        return {name: getattr(self, name).clone() for name in ("row", "timer", "last")}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        for name in ("row", "timer", "last"):
+            getattr(self, name).copy_(state[name])
