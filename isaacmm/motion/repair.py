@@ -293,6 +293,8 @@ def load_clip(
 ) -> Motion:
     """Read a clip ready for use: repaired, on the floor, and what was done is logged (once per clip).
 
+    With a character, foot contacts are found where the file has none.
+
     Args:
         path: the clip, any format of :mod:`isaacmm.motion.io.registry`.
         skeleton: character skeleton to map the clip onto; None: ``character``'s, else the file's.
@@ -305,6 +307,7 @@ def load_clip(
     Raises:
         MotionError: see :func:`isaacmm.motion.io.registry.read`.
     """
+    from isaacmm.motion.contacts import with_contacts
     from isaacmm.motion.io import registry
 
     if skeleton is None and character is not None:
@@ -330,4 +333,4 @@ def load_clip(
                 f"{motion.name or path}: its soles were {100 * abs(lift):.1f} cm {where} the floor; "
                 f"the clip was {'lifted' if lift > 0 else 'lowered'}."
             )
-    return motion
+    return motion if character is None else with_contacts(motion, character)
