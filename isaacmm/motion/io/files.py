@@ -17,6 +17,7 @@ from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.errors import MotionError, nearest
+from isaacmm.motion.io import arrays
 
 if TYPE_CHECKING:
     from isaacmm.skeleton import Skeleton
@@ -34,18 +35,17 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         MotionError: damaged archive, or an array that would need unpickling.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise MotionError(f"{path}: a single array, not an .npz archive; rename it to .npy.")
-            return {key: archive[key] for key in archive.files}
+        if arrays.npy_shape(path) is not None:
+            raise MotionError(f"{path}: a single array, not an .npz archive; rename it to .npy.")
+        return arrays.read_npz(path)
     except MotionError:
         raise
+    except arrays.PickledArray as error:
+        raise MotionError(
+            f"{path}: holds pickled objects. Pickles can run code, so they are not read; save the clip again "
+            "with plain arrays."
+        ) from error
     except Exception as error:  # a damaged archive can fail in almost any way
-        if isinstance(error, ValueError) and "allow_pickle" in str(error):
-            raise MotionError(
-                f"{path}: holds pickled objects. Pickles can run code, so they are not read; save the clip again "
-                "with plain arrays."
-            ) from error
         raise MotionError(
             f"{path}: the archive is damaged or cut short ({error}); copy or download it again."
         ) from error

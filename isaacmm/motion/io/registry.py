@@ -1,7 +1,7 @@
 """One door for motion files: which format is this, read it, write it.
 
-A format is recognised by its suffix *and* by its first bytes, because three different formats end
-in ``.npz``. Units, up axis and quaternion order are each reader's business: whatever comes out of
+A format is recognised by its suffix *and* by its first bytes, because five different formats end
+in ``.npz`` and three in ``.pkl``. Units, up axis and quaternion order are each reader's business: whatever comes out of
 :func:`read` is metres, z up, ``xyzw``.
 """
 
@@ -32,6 +32,8 @@ class Format:
         write: ``write(motion, path, **options)``, or None where we only read.
         sniff: looks at the content of an existing file; cheap, never raises on odd bytes.
         description: one line for messages and documentation.
+        read_all: ``read_all(path, skeleton=None, **options) -> list[Motion]`` where a file may hold several
+            clips; such a format's ``read`` also takes ``clip=NAME``.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Format:
     write: Callable[..., None] | None
     sniff: Callable[[Path], bool]
     description: str
+    read_all: Callable[..., list[Motion]] | None = None
 
 
 FORMATS: dict[str, Format] = {
