@@ -80,6 +80,72 @@ class Roll:
         return pos, vel, acc
 
 
+def place(hold: np.ndarray, local: np.ndarray, origin: bool) -> np.ndarray:
+    """World `[..., 3]` of (along, up) in a foothold's frame; a direction without its origin."""
+    c, s = np.cos(hold[..., 2]), np.sin(hold[..., 2])
+    out = np.stack([c * local[..., 0], s * local[..., 0], local[..., 1]], -1)
+    if origin:
+        out[..., :2] += hold[..., :2]
+    return out
+
+
+#: (value, first, second derivative) of the ankle in the foothold's frame, and the same of the pitch
+Edge = tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def edge_states(roll: Roll, phase: np.ndarray, sole: np.ndarray) -> Edge:
+    """Motion of ankle and pitch where a swing leaves or meets the rolling foot."""
+    return roll.ankle(phase, sole), roll.pitch(phase)
+
+
+def swing_pose(
+    u: np.ndarray,
+    span: np.ndarray,
+    here: np.ndarray,
+    there: np.ndarray,
+    off: Edge,
+    on: Edge,
+    detour: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ankle `[..., T, 3]`, yaw and pitch `[..., T]` at the share `u` of a swing between two footholds.
+
+    Args:
+        u: `[..., T]` in [0, 1]. span: duration in the unit of the edges' derivatives.
+        here, there: footholds `[..., T, 3]`. off, on: `edge_states` of lifting and landing.
+        detour: `[..., 1 or T, 4, n]` bump weights: along (m), sideways (m), up (m), pitch (rad).
+    """
+    scale = np.asarray(span)[..., None]
+    start = (
+        place(here, off[0][0], True),
+        place(here, off[0][1], False) * scale,
+        place(here, off[0][2], False) * scale**2,
+    )
+    end = (
+        place(there, on[0][0], True),
+        place(there, on[0][1], False) * scale,
+        place(there, on[0][2], False) * scale**2,
+    )
+    swing = quintic(u[..., None], start, end)
+    ease = u**3 * (10 - 15 * u + 6 * u**2)
+    turn = there[..., 2] - here[..., 2]
+    yaw = here[..., 2] + turn * ease
+    # Between footholds on a curve the foot follows the arc; its chord would cut across the other leg. The quintic bends
+    # already, by its speeds and accelerations along the two headings (its value in the middle); the rest is added.
+    chord = there[..., :2] - here[..., :2]
+    ahead = [(state[0][1][..., 0] * span, state[0][2][..., 0] * span**2) for state in (off, on)]
+    bends = 5 / 32 * (ahead[0][0] + ahead[1][0]) + 1 / 64 * (ahead[0][1] - ahead[1][1])
+    length = np.linalg.norm(chord, axis=-1)
+    bow = length / 2 * np.tan(turn / 4) - bends * np.sin(turn / 2)
+    outward = np.stack([chord[..., 1], -chord[..., 0]], -1) / np.maximum(length, 1e-6)[..., None]
+    swing[..., :2] += (4 * ease * (1 - ease) * bow)[..., None] * outward
+    c, s = np.cos(yaw), np.sin(yaw)
+    along, side, up, tip = (bump(u, detour[..., i, :]) for i in range(4))
+    swing = swing + np.stack([c * along - s * side, s * along + c * side, up], -1)
+    (p0, v0, a0), (p1, v1, a1) = off[1], on[1]
+    pitch = quintic(u, (p0, v0 * span, a0 * span**2), (p1, v1 * span, a1 * span**2)) + tip
+    return swing, yaw, pitch
+
+
 def foot_pose(
     phase: np.ndarray, footholds: np.ndarray, roll: Roll, sole: np.ndarray, detour: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,53 +168,12 @@ def foot_pose(
     there = np.take_along_axis(footholds, cycle[..., None] + 1, -2)
     contact = f < roll.toe_off
 
-    def world(hold: np.ndarray, local: np.ndarray, origin: bool) -> np.ndarray:
-        c, s = np.cos(hold[..., 2]), np.sin(hold[..., 2])
-        out = np.stack([c * local[..., 0], s * local[..., 0], local[..., 1]], -1)
-        if origin:
-            out[..., :2] += hold[..., :2]
-        return out
-
     stance_phase = np.minimum(f, roll.toe_off)
-    stance = world(here, roll.ankle(stance_phase, sole)[0], True)
-    zero = np.zeros_like(f)
-    span = 1 - roll.toe_off
+    stance = place(here, roll.ankle(stance_phase, sole)[0], True)
+    span = 1 - roll.toe_off + 0 * f
     u = np.clip((f - roll.toe_off) / span, 0, 1)
-    off, on = roll.ankle(zero + roll.toe_off, sole), roll.ankle(zero, sole)
-    scale = np.asarray(span)[..., None]
-    start = (
-        world(here, off[0], True),
-        world(here, off[1], False) * scale,
-        world(here, off[2], False) * scale**2,
-    )
-    end = (
-        world(there, on[0], True),
-        world(there, on[1], False) * scale,
-        world(there, on[2], False) * scale**2,
-    )
-    swing = quintic(u[..., None], start, end)
-    ease = u**3 * (10 - 15 * u + 6 * u**2)
-    turn = there[..., 2] - here[..., 2]
-    yaw = here[..., 2] + turn * ease
-    # Between footholds on a curve the foot follows the arc; its chord would cut across the other leg. The quintic bends
-    # already, by its speeds and accelerations along the two headings (its value in the middle); the rest is added.
-    chord = there[..., :2] - here[..., :2]
-    ahead = [(state[1][..., 0] * span, state[2][..., 0] * span**2) for state in (off, on)]
-    bends = 5 / 32 * (ahead[0][0] + ahead[1][0]) + 1 / 64 * (ahead[0][1] - ahead[1][1])
-    length = np.linalg.norm(chord, axis=-1)
-    bow = length / 2 * np.tan(turn / 4) - bends * np.sin(turn / 2)
-    outward = np.stack([chord[..., 1], -chord[..., 0]], -1) / np.maximum(length, 1e-6)[..., None]
-    swing[..., :2] += (4 * ease * (1 - ease) * bow)[..., None] * outward
-    c, s = np.cos(yaw), np.sin(yaw)
-    along, side, up, tip = (bump(u, detour[..., i, :]) for i in range(4))
-    swing = swing + np.stack([c * along - s * side, s * along + c * side, up], -1)
-    p_off, p_on = roll.pitch(zero + roll.toe_off), roll.pitch(zero)
-    swing_pitch = (
-        quintic(
-            u, (p_off[0], p_off[1] * span, p_off[2] * span**2), (p_on[0], p_on[1] * span, p_on[2] * span**2)
-        )
-        + tip
-    )
+    off, on = edge_states(roll, roll.toe_off + 0 * f, sole), edge_states(roll, 0 * f, sole)
+    swing, yaw, swing_pitch = swing_pose(u, span, here, there, off, on, detour)
     pitch = np.where(contact, roll.pitch(stance_phase)[0], swing_pitch)
     ankle = np.where(contact[..., None], stance, swing)
     rotation = axis_rotation(2, np.where(contact, here[..., 2], yaw)) @ axis_rotation(1, pitch)

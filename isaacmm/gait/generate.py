@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from isaacmm import rotation
-from isaacmm.gait import gaits
+from isaacmm.gait import gaits, transitions
 from isaacmm.gait.body import ASSET, Body
 from isaacmm.gait.idle import stand
 from isaacmm.gait.laws import plan
@@ -25,7 +25,10 @@ FPS = 60.0
 
 @dataclass(frozen=True)
 class Spec:
-    """One clip: name, manner, speed (m/s), curvature (1/m, left positive), tags, seconds."""
+    """One clip: name, manner, speed (m/s), curvature (1/m, left positive), tags, seconds.
+
+    A clip whose name has `_right` is the mirror image of the one with `_left`.
+    """
 
     name: str
     manner: str
@@ -33,6 +36,11 @@ class Spec:
     curvature: float = 0.0
     tags: tuple[str, ...] = ()
     seconds: float = 8.0
+
+    @property
+    def steady(self) -> bool:
+        """The same cycle again and again."""
+        return self.manner in ("walk", "run")
 
 
 def specs() -> list[Spec]:
@@ -44,6 +52,12 @@ def specs() -> list[Spec]:
     out += [Spec(gaits.key("run", v), "run", v, tags=("run", "straight"), seconds=6.0) for v in gaits.RUNS]
     out += _turns(*arcs[-1])
     out.append(Spec("idle", "idle", 0.0, tags=("idle",), seconds=12.0))
+    out += [
+        Spec(f"{kind}_walk_{v:.1f}_{side}", kind, v, tags=("walk", kind), seconds=0.0)
+        for kind in ("start", "stop")
+        for v in (0.8, 1.2, 1.6)
+        for side in ("left", "right")
+    ]
     return out
 
 
@@ -77,11 +91,16 @@ def make(
     spec: Spec, skeleton: Skeleton, body: Body, seed: int = 0, table: dict[str, np.ndarray] | None = None
 ) -> Motion:
     """One clip. Every clip has a random stream of its own, so that it does not matter which ones are made."""
-    mirrored = spec.curvature < 0
-    stream_name = spec.name.replace("_right_", "_left_")
+    mirrored = "_right" in spec.name
+    stream_name = spec.name.replace("_right", "_left")
     stream = int(np.random.SeedSequence([seed, *stream_name.encode()]).generate_state(1)[0])
+    table = table or gaits.load()
     if spec.manner == "idle":
         take = stand(body, spec.seconds, FPS, stream)
+    elif spec.manner == "start":
+        take = transitions.start(body, spec.speed, "left", FPS, stream, table)
+    elif spec.manner == "stop":
+        take = transitions.stop(body, spec.speed, "left", FPS, stream, table)
     else:
         gait = plan(spec.speed, body.leg_length, spec.manner == "run")
         take = travel(

@@ -10,6 +10,7 @@ from typing import Any
 from isaacmm import rotation
 from isaacmm.gait.body import Body
 from isaacmm.gait.generate import GENERATOR_VERSION, Spec
+from isaacmm.gait.laws import plan
 from isaacmm.gait.measure import Figures, measure
 from isaacmm.motion.clip import Motion
 
@@ -35,9 +36,21 @@ def figures(motion: Motion, body: Body) -> Figures:
     )
 
 
+def travelling_speed(spec: Spec, motion: Motion) -> float:
+    """Mean speed (m/s) over one gait cycle of the moving part of an unsteady clip: the last one of a start, the first
+    one of a stop."""
+    if not spec.speed:
+        return 0.0
+    frames = round(motion.fps * plan(spec.speed, Body.load().leg_length).duration)
+    path = motion.root_pos[:, :2].double()
+    way = path[-1] - path[-1 - frames] if spec.manner == "start" else path[frames] - path[0]
+    return float(way.norm()) * motion.fps / frames
+
+
 def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
     """What the manifest says about one clip."""
     found = figures(motion, body)
+    cycles = spec.steady
     return {
         "file": f"{spec.name}.npz",
         "tags": list(spec.tags),
@@ -47,11 +60,11 @@ def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
         "frames": motion.num_frames,
         "fps": motion.fps,
         "measured": {
-            "speed": round(found.speed, 3),
-            "curvature": round(found.curvature, 3),
+            "speed": round(found.speed if cycles else travelling_speed(spec, motion), 3),
+            "curvature": round(found.curvature, 3) if cycles else None,
             "stance_percent": round(100 * found.stance, 1),
-            "steps_per_minute": round(found.cadence, 1),
-            "walk_ratio": round(found.walk_ratio, 5),
+            "steps_per_minute": round(found.cadence, 1) if cycles else None,
+            "walk_ratio": round(found.walk_ratio, 5) if cycles else None,
             "pelvis_bob_cm": round(100 * found.bob, 1),
             "swing_clearance_cm": round(100 * found.clearance, 1) if found.cadence else None,
             "foot_slide_mm_per_frame": round(1000 * found.slide, 2),
@@ -60,6 +73,10 @@ def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
             "pressure_outside_soles_mm": round(1000 * found.pressure_outside, 1),
         },
     }
+
+
+def _cell(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def write(folder: Path, made: Sequence[tuple[Spec, Motion]], body: Body, seed: int) -> None:
@@ -77,9 +94,9 @@ def write(folder: Path, made: Sequence[tuple[Spec, Motion]], body: Body, seed: i
         STATEMENT,
         "",
         f"{len(clips)} clips, {total:.0f} s, made by `python -m isaacmm.gait --out motions` (generator version "
-        f"{GENERATOR_VERSION}, seed {seed}). The last frame of each is its first pose again, moved on, so that it "
-        "loops without a seam. Contacts: right foot, left foot. Mirror images: every `right` arc is that of the "
-        "`left` one. `MANIFEST.json` holds the same for programs, and more.",
+        f"{GENERATOR_VERSION}, seed {seed}). The last frame of a steady clip is its first pose again, moved on, so that it "
+        "loops without a seam; starts and stops have standing at one end and steady walking at the other. Contacts: "
+        "right foot, left foot. Every `right` clip is the mirror image of the `left` one. `MANIFEST.json` holds the same for programs, and more.",
         "",
         "Measured: floor force in body weights, smallest to largest; CoP: how far, on average, the centre of "
         "pressure that the motion asks for lies outside the soles.",
@@ -93,8 +110,8 @@ def write(folder: Path, made: Sequence[tuple[Spec, Motion]], body: Body, seed: i
         low, high = m["floor_force_body_weights"]
         text.append(
             f"| {c['file']} | {' '.join(c['tags'])} | {c['speed']:.1f} | {c['curvature']:+.2f} | {c['seconds']:.1f} | "
-            f"{c['fps']:.0f} | {m['stance_percent']:.0f} | {m['steps_per_minute']:.0f} | {m['pelvis_bob_cm']:.1f} | "
-            f"{'-' if m['swing_clearance_cm'] is None else m['swing_clearance_cm']} | "
+            f"{c['fps']:.0f} | {m['stance_percent']:.0f} | {_cell(m['steps_per_minute'])} | {m['pelvis_bob_cm']:.1f} | "
+            f"{_cell(m['swing_clearance_cm'], 1)} | "
             f"{m['foot_slide_mm_per_frame']:.2f} | {low:.2f} .. {high:.2f} | {m['pressure_outside_soles_mm']:.0f} |"
         )
     (folder / "MANIFEST.md").write_text("\n".join(text) + "\n")

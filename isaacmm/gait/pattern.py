@@ -104,26 +104,22 @@ def roll_of(parameters: np.ndarray, plan: Plan) -> Roll:
     )
 
 
-def pose(
+def carry(
     body: Body,
-    plan: Plan,
     parameters: np.ndarray,
     phase: np.ndarray,
     frame: Frame,
-    footholds: dict[str, np.ndarray],
     lift: np.ndarray | float = 0.0,
     vary: dict[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-    """Root pose and dof angles at `phase`, measured from a heel strike of the right foot.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Root pose and hinges of trunk, head and arms at `phase`; the legs' hinges stay zero.
 
     Args:
-        parameters: `[..., P]`. phase: `[..., T]` cycles, >= 0.
-        footholds: for "right" and "left" `[..., K, 3]`; the left foot's cycle k starts at phase k - 1/2.
-        lift: added to the root height (m). vary: optional factors `[..., T]` on the oscillation of a series.
+        parameters: `[..., P]`. phase: `[..., T]` cycles. lift: added to the root height (m).
+        vary: optional factors `[..., T]` on the oscillation of a series.
 
     Returns:
-        root_pos `[..., T, 3]`, root_rot `[..., T, 3, 3]`, dofs `[..., T, D]`, contacts `[..., T, 2]` (right,
-        left), reach `[..., T, 2]` (share of the leg's length in use).
+        root_pos `[..., T, 3]`, root_rot `[..., T, 3, 3]`, dofs `[..., T, D]`.
     """
 
     def value(name: str, shift: float = 0.0) -> np.ndarray:
@@ -169,24 +165,59 @@ def pose(
         put(f"{side_name}_shoulder_y", value("shoulder", shift))
         put(f"{side_name}_shoulder_z", -sign * value("inward", shift))
         put(f"{side_name}_elbow", -value("elbow", shift))
+    return root_pos, root_rot, dofs
+
+
+def set_leg(
+    body: Body,
+    side: str,
+    root_pos: np.ndarray,
+    root_rot: np.ndarray,
+    dofs: np.ndarray,
+    ankle: np.ndarray,
+    foot_rot: np.ndarray,
+) -> np.ndarray:
+    """Write into `dofs` the hinges that put a foot where it belongs; returns the used share of the leg's length."""
+    hip = root_pos + root_rot @ body.offsets[body.body(f"{side}_thigh")]
+    # the knee bends in a plane half way between pelvis and foot
+    axis = root_rot[..., :, 1] + foot_rot[..., :, 1]
+    angles, reach = leg_angles(hip, root_rot, ankle, foot_rot, axis, body.thigh_length, body.shin_length)
+    first = body.dof(f"{side}_hip_x")
+    dofs[..., first : first + 7] = angles
+    return reach
+
+
+def pose(
+    body: Body,
+    plan: Plan,
+    parameters: np.ndarray,
+    phase: np.ndarray,
+    frame: Frame,
+    footholds: dict[str, np.ndarray],
+    lift: np.ndarray | float = 0.0,
+    vary: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Root pose and dof angles at `phase`, measured from a heel strike of the right foot.
+
+    Args:
+        parameters: `[..., P]`. phase: `[..., T]` cycles, >= 0.
+        footholds: for "right" and "left" `[..., K, 3]`; the left foot's cycle k starts at phase k - 1/2.
+        lift: added to the root height (m). vary: optional factors `[..., T]` on the oscillation of a series.
+
+    Returns:
+        root_pos `[..., T, 3]`, root_rot `[..., T, 3, 3]`, dofs `[..., T, D]`, contacts `[..., T, 2]` (right,
+        left), reach `[..., T, 2]` (share of the leg's length in use).
+    """
+    root_pos, root_rot, dofs = carry(body, parameters, phase, frame, lift, vary)
     roll = roll_of(parameters, plan)
     contacts, reaches = [], []
     for side_name, shift, sign in (("right", 0.0, -1.0), ("left", 0.5, 1.0)):
-        detour = np.stack(
-            [LAYOUT.get(parameters, f"swing_{a}") for a in ("along", "side", "up", "pitch")], -2
-        )
-        detour = detour * np.array([1.0, sign, 1.0, 1.0])[:, None]
+        detour = detours(parameters, sign)
         ankle, foot_rot, contact = foot_pose(
             phase + shift, footholds[side_name], roll, body.sole, detour[..., None, :, :]
         )
-        hip = root_pos + root_rot @ body.offsets[body.body(f"{side_name}_thigh")]
-        # the knee bends in a plane half way between pelvis and foot
-        axis = root_rot[..., :, 1] + foot_rot[..., :, 1]
-        angles, reach = leg_angles(hip, root_rot, ankle, foot_rot, axis, body.thigh_length, body.shin_length)
-        first = body.dof(f"{side_name}_hip_x")
-        dofs[..., first : first + 7] = angles
         contacts.append(contact)
-        reaches.append(reach)
+        reaches.append(set_leg(body, side_name, root_pos, root_rot, dofs, ankle, foot_rot))
     return {
         "root_pos": root_pos,
         "root_rot": root_rot,
@@ -194,6 +225,12 @@ def pose(
         "contacts": np.stack(contacts, -1),
         "reach": np.stack(reaches, -1),
     }
+
+
+def detours(parameters: np.ndarray, sign: float) -> np.ndarray:
+    """Bump weights `[..., 4, n]` of a swing: along, sideways, up, pitch; `sign` +1 for the left foot."""
+    rows = np.stack([LAYOUT.get(parameters, f"swing_{a}") for a in ("along", "side", "up", "pitch")], -2)
+    return rows * np.array([1.0, sign, 1.0, 1.0])[:, None]
 
 
 def straight(plan: Plan, parameters: np.ndarray, phase: np.ndarray) -> tuple[Frame, dict[str, np.ndarray]]:

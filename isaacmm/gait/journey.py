@@ -1,0 +1,88 @@
+"""From a plan of stances, a pelvis path and a blend of patterns to a clip that a floor could carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+from isaacmm.gait.balance import Balancer, outside, support_edges
+from isaacmm.gait.body import Body
+from isaacmm.gait.dynamics import wrench
+from isaacmm.gait.pattern import Frame, carry, set_leg
+from isaacmm.gait.stances import Stance, track
+from isaacmm.gait.synthesis import REACH, Take
+
+SIDES = ("right", "left")
+
+
+@dataclass
+class Journey:
+    """Everything that is decided before mechanics has its say; T samples at `fps`.
+
+    `t` `[T]` s; `phase` `[T]` cycles and `parameters` `[T, P]` of trunk and arms (`pattern`); `frame` the pelvis path;
+    `feet` stances of "right" and "left"; `extra` angles (rad, `[T]`) added to single hinges; `vary` see `carry`;
+    `running` allows flight; `fixed` `[T]` bool: where the pelvis path is left alone.
+    """
+
+    t: np.ndarray
+    phase: np.ndarray
+    parameters: np.ndarray
+    frame: Frame
+    feet: dict[str, list[Stance]]
+    fps: float
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    vary: dict[str, np.ndarray] = field(default_factory=dict)
+    running: bool = False
+    fixed: np.ndarray | None = None
+
+
+def lower(need: np.ndarray, fps: float) -> np.ndarray:
+    """A smooth function that lies over `need` `[T]`."""
+    return gaussian_filter1d(
+        maximum_filter1d(need, max(1, round(0.3 * fps)), mode="nearest"), 0.1 * fps, mode="nearest"
+    )
+
+
+def perform(body: Body, journey: Journey, rounds: int = 8, margin: float = 0.006) -> Take:
+    """The clip, its pelvis path shifted until the centre of pressure stays `margin` (m) inside the soles."""
+    t, fps = journey.t, journey.fps
+    tracks = {side: track(journey.feet[side], t, body.sole) for side in SIDES}
+    frame = Frame(*(np.asarray(a)[:, None] for a in (journey.frame.position, journey.frame.heading)),
+                  np.broadcast_to(journey.frame.lean, t.shape)[:, None])  # fmt: skip
+    vary = {n: f[:, None] for n, f in journey.vary.items()}
+    leg = body.thigh_length + body.shin_length
+    shift, lift = np.zeros((len(t), 2)), np.zeros(len(t))
+    fixed = np.zeros(len(t), bool) if journey.fixed is None else journey.fixed.copy()
+    fixed[:4] = fixed[-4:] = True
+    balancer = None
+    contacts = np.stack([tracks[side][2] for side in SIDES], -1)
+    for attempt in range(rounds + 1):
+        for _ in range(6):
+            root_pos, root_rot, dofs = (
+                a[:, 0] for a in carry(body, journey.parameters, journey.phase[:, None], frame, lift[:, None], vary)
+            )
+            root_pos[:, :2] += shift
+            for name, angle in journey.extra.items():
+                dofs[:, body.dof(name)] += angle
+            reach = np.stack(
+                [set_leg(body, side, root_pos, root_rot, dofs, *tracks[side][:2]) for side in SIDES], -1
+            ).max(-1)
+            need = (reach - REACH[journey.running]) * leg
+            if need.max() <= 0:
+                break
+            lift -= 1.3 * lower(np.maximum(need, 0), fps)
+        if attempt == rounds:
+            break
+        pos, rot = body.fk(root_pos, root_rot, dofs)
+        floor = wrench(body, pos, rot, 1 / fps)
+        if balancer is None:
+            corners = np.concatenate([body.sole_corners(pos, rot, side) for side in SIDES], 1)
+            touching = (corners[..., 2] < 0.004) & np.repeat(contacts, 4, 1)
+            normals, offsets = support_edges(corners[..., :2], touching, margin)
+            balancer = Balancer(len(t), fps, float(floor["com"][:, 2].mean()), normals, offsets, fixed)
+        if outside(floor["pressure"], normals[1:-1], offsets[1:-1]).max() < 0.002:
+            break
+        shift = balancer.correct(floor["pressure"], shift)
+    return Take(root_pos, root_rot, dofs, contacts, fps)
