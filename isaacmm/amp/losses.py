@@ -22,6 +22,13 @@ def classification(real: Tensor, fake: Tensor, kind: str) -> Tensor:
     return 0.5 * (functional.softplus(-real).mean() + functional.softplus(fake).mean())
 
 
+def rejection(logits: Tensor, kind: str) -> Tensor:
+    """How far samples ``[n]`` are from being rejected: the agent's half of :func:`classification`."""
+    if kind == "lsgan":
+        return 0.5 * ((logits + 1.0) ** 2).mean()
+    return 0.5 * functional.softplus(logits).mean()
+
+
 def gradient_penalty(input_gradient: Tensor) -> Tensor:
     """``E |grad_x D|^2`` over the clips ``[n, S]`` (Mescheder et al. 2018, R1; AMP eq. 7)."""
     return (input_gradient**2).sum(-1).mean()

@@ -11,8 +11,10 @@ from torch import Tensor
 class ReplayBuffer:
     """Keeps up to ``capacity`` rows ``[S]``; when full, new rows replace the oldest."""
 
-    def __init__(self, capacity: int, size: int, device: torch.device | str = "cpu") -> None:
-        self.data = torch.zeros(capacity, size, device=device)
+    def __init__(
+        self, capacity: int, size: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.data = torch.zeros(capacity, size, device=device, dtype=dtype)
         self.next = 0
         self.filled = 0
 
@@ -34,12 +36,15 @@ class ReplayBuffer:
         self.next = (self.next + n) % self.capacity
         self.filled = min(self.capacity, self.filled + n)
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` rows, evenly and with repeats."""
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Places ``[n]`` of ``n`` rows, evenly and with repeats; buffers filled alike can be read at the same ones."""
         if self.filled == 0:
             raise RuntimeError("the replay buffer is empty: add rows before sampling")
-        rows = torch.randint(self.filled, (n,), generator=generator, device=self.data.device)
-        return self.data[rows]
+        return torch.randint(self.filled, (n,), generator=generator, device=self.data.device)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` rows, evenly and with repeats."""
+        return self.data[self.draw(n, generator)]
 
     def state_dict(self) -> dict[str, Tensor]:
         """The rows in use and the write position."""

@@ -16,6 +16,8 @@ from isaacmm.amp.replay import ReplayBuffer
 from isaacmm.errors import ConfigError, nearest
 
 DemoSource = Callable[[int, torch.Generator], Tensor]
+#: ``(condition [n, K], reference [n], generator) -> (observations [n, S], condition [n, K])`` of clips.
+PairedSource = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class StyleConfig:
             and agent together (amp_normalizer). A fresh agent's flailing is many times larger than
             natural motion; in a scale that includes it, all clips look alike.
         units: hidden layers (network.disc.units).
+        conditioning: how the command enters: ``none``, ``concat`` or ``proj`` (disc_cond).
+        mismatch: weight of clips under somebody else's command as further samples to reject (disc_mismatch).
     """
 
     loss: str = "bce"
@@ -60,6 +64,8 @@ class StyleConfig:
     normalize: bool = True
     normalizer: str = "demos"
     units: Sequence[int] = (1024, 512)
+    conditioning: str = "proj"
+    mismatch: float = 0.5
 
     def __post_init__(self) -> None:
         if self.loss not in losses.LOSSES:
@@ -72,24 +78,43 @@ class StyleConfig:
 class StyleTrainer:
     """Owns discriminator, its optimiser, normaliser and replay buffer; gives style rewards.
 
+    With ``paired`` demonstrations every agent sample carries the condition it was made under and a reference (a row
+    of the clips that answers the same command). Clips enter a batch as the partners of its agent samples, so
+    conditions are distributed alike on both sides: the condition alone tells nothing about who is who.
+
     Args:
         size: features of a discriminator observation ``S``.
         demos: ``demos(n, generator) -> [n, S]``, fresh clip observations.
         config: settings.
         seed: of all its sampling.
         device: where it lives.
+        condition: numbers of a condition ``K``; 0 for a discriminator that knows no commands.
+        paired: clips that answer given conditions and references; None takes ``demos`` whatever was commanded.
     """
 
     def __init__(
-        self, size: int, demos: DemoSource, config: StyleConfig, seed: int = 42, device: torch.device | str = "cpu"
+        self,
+        size: int,
+        demos: DemoSource,
+        config: StyleConfig,
+        seed: int = 42,
+        device: torch.device | str = "cpu",
+        condition: int = 0,
+        paired: PairedSource | None = None,
     ) -> None:
         self.config = config
-        self.demos = demos
+        self.demos, self.paired = demos, paired
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.discriminator = Discriminator(size, config.units).to(device)
+        self.discriminator = Discriminator(
+            size, config.units, condition=condition, conditioning=config.conditioning
+        ).to(device)
         self.normalizer = RunningNormalizer(size).to(device)
-        self.replay = ReplayBuffer(config.replay, size, device)
-        self.demo_buffer = ReplayBuffer(config.demo_buffer, size, device) if config.demo_buffer else None
+        self.size, self.condition = size, condition
+        self.replay = ReplayBuffer(config.replay, size + condition, device)
+        self.replay_reference = ReplayBuffer(config.replay, 1, device, torch.int64) if paired else None
+        # partners are gathered afresh, so only unpaired demonstrations are ever buffered
+        buffered = bool(config.demo_buffer) and paired is None
+        self.demo_buffer = ReplayBuffer(config.demo_buffer, size, device) if buffered else None
         if self.demo_buffer is not None:
             self.demo_buffer.add(demos(config.demo_buffer, self.generator))
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=config.learning_rate, fused=True)
@@ -100,17 +125,28 @@ class StyleTrainer:
         return self.normalizer(rows) if self.config.normalize else rows
 
     @torch.no_grad()
-    def logits(self, rows: Tensor) -> Tensor:
-        """Logits ``[n]`` of raw observations ``[n, S]``."""
-        return self.discriminator(self._input(rows))
+    def logits(self, rows: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits ``[n]`` of raw observations ``[n, S]`` under conditions ``[n, K]``."""
+        return self.discriminator(self._input(rows), condition)
 
     @torch.no_grad()
-    def reward(self, rows: Tensor) -> Tensor:
-        """Style reward ``[n]`` of raw observations ``[n, S]``."""
-        return reward.style_reward(self.logits(rows), self.config.loss, self.config.reward_scale)
+    def reward(self, rows: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Style reward ``[n]`` of raw observations ``[n, S]`` under conditions ``[n, K]``."""
+        return reward.style_reward(self.logits(rows, condition), self.config.loss, self.config.reward_scale)
 
-    def update(self, rows: Tensor) -> dict[str, float]:
-        """Train on this iteration's agent observations ``[n, S]``; returns means of what is worth logging."""
+    def update(
+        self, rows: Tensor, condition: Tensor | None = None, reference: Tensor | None = None
+    ) -> dict[str, float]:
+        """Train on this iteration's agent observations ``[n, S]``; returns means of what is worth logging.
+
+        Args:
+            rows: agent observations.
+            condition: ``[n, K]`` commands they were made under; needed where the trainer has a condition.
+            reference: ``[n]`` int64; needed with ``paired`` demonstrations.
+        """
+        if self.paired is not None:
+            assert condition is not None and reference is not None
+            return self._update_paired(rows, condition, reference)
         c = self.config
         if len(self.replay) == 0:
             self.replay.add(rows)
@@ -129,16 +165,54 @@ class StyleTrainer:
             self.demo_buffer.add(self.demos(c.demo_fetch, self.generator))
         return {name: float(value) / c.updates for name, value in totals.items()}
 
+    def _update_paired(self, rows: Tensor, condition: Tensor, reference: Tensor) -> dict[str, float]:
+        """As :meth:`update`; real and fake samples of a batch share their conditions."""
+        assert self.paired is not None and self.replay_reference is not None
+        c, device = self.config, rows.device
+        agent, reference = torch.cat((rows, condition), dim=1), reference[:, None]
+        if len(self.replay) == 0:
+            self.replay.add(agent)
+            self.replay_reference.add(reference)
+        totals: dict[str, Tensor] = {}
+        half = (c.batch + 1) // 2
+        for _ in range(c.updates):
+            now = torch.randint(len(rows), (c.batch,), generator=self.generator, device=device)
+            then = self.replay.draw(c.batch, self.generator)
+            fake = torch.cat((agent[now], self.replay.data[then]))
+            partners = torch.cat((reference[now][:half], self.replay_reference.data[then][: c.batch - half]))
+            wanted = torch.cat((agent[now][:half], self.replay.data[then][: c.batch - half]))[:, self.size :]
+            real, real_condition = self.paired(wanted, partners[:, 0], self.generator)
+            parts = fake.split((self.size, self.condition), dim=1)
+            for name, value in self._step(real, parts[0], real_condition, parts[1]).items():
+                totals[name] = totals.get(name, torch.zeros((), device=device)) + value
+        if c.normalize and c.normalizer == "running":
+            self.normalizer.update(rows)
+            self.normalizer.update(self.paired(condition, reference[:, 0], self.generator)[0])
+        self._store(agent, reference)
+        return {name: float(value) / c.updates for name, value in totals.items()}
+
     def _demo_batch(self, n: int) -> Tensor:
         if self.demo_buffer is None:
             return self.demos(n, self.generator)
         return self.demo_buffer.sample(n, self.generator)
 
-    def _step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _step(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        real_condition: Tensor | None = None,
+        fake_condition: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         c, net = self.config, self.discriminator
-        real_logits, gradient = net.with_input_gradient(self._input(real))
-        fake_logits = net(self._input(fake))
+        clips = self._input(real)
+        real_logits, gradient = net.with_input_gradient(clips, real_condition)
+        fake_logits = net(self._input(fake), fake_condition)
         classification = losses.classification(real_logits, fake_logits, c.loss)
+        wrong_logits = None
+        if c.mismatch > 0 and net.conditioning != "none" and real_condition is not None:
+            # natural motion, but not what was commanded: neighbours in a batch are strangers to each other
+            wrong_logits = net(clips, real_condition.roll(1, dims=0))
+            classification = classification + c.mismatch * losses.rejection(wrong_logits, c.loss)
         penalty = losses.gradient_penalty(gradient)
         weights = net.weights()
         loss = c.coef * (
@@ -151,7 +225,9 @@ class StyleTrainer:
         loss.backward()
         self.optimizer.step()
         real_right, fake_right = losses.accuracy(real_logits.detach(), fake_logits.detach())
+        wrong = {} if wrong_logits is None else {"disc_mismatch_logit": wrong_logits.detach().mean()}
         return {
+            **wrong,
             "disc_loss": classification.detach(),
             "disc_grad_penalty": penalty.detach(),
             "disc_demo_accuracy": real_right,
@@ -160,16 +236,20 @@ class StyleTrainer:
             "disc_agent_logit": fake_logits.detach().mean(),
         }
 
-    def _store(self, rows: Tensor) -> None:
+    def _store(self, rows: Tensor, reference: Tensor | None = None) -> None:
         """All rows while there is room, a share of them afterwards, so that the buffer spans many iterations."""
         if len(self.replay) >= self.replay.capacity and self.config.replay_keep < 1.0:
             keep = torch.rand(len(rows), generator=self.generator, device=rows.device) < self.config.replay_keep
-            rows = rows[keep]
+            rows, reference = rows[keep], None if reference is None else reference[keep]
         self.replay.add(rows)
+        if self.replay_reference is not None and reference is not None:
+            self.replay_reference.add(reference)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs."""
         demos = {} if self.demo_buffer is None else {"demo_buffer": self.demo_buffer.state_dict()}
+        if self.replay_reference is not None:
+            demos["replay_reference"] = self.replay_reference.state_dict()
         return {
             **demos,
             "discriminator": self.discriminator.state_dict(),
@@ -187,4 +267,6 @@ class StyleTrainer:
         self.replay.load_state_dict(state["replay"])
         if self.demo_buffer is not None and "demo_buffer" in state:
             self.demo_buffer.load_state_dict(state["demo_buffer"])
+        if self.replay_reference is not None:
+            self.replay_reference.load_state_dict(state["replay_reference"])
         self.generator.set_state(state["generator"].cpu())

@@ -43,7 +43,8 @@ class HumanoidAMP(gym.vector.VectorEnv):
     speed is the playing clip's own.
 
     ``info`` of :meth:`step`: ``amp_obs [N, H*F]`` newest frame first and ``final_obs [N, O]``, both
-    from before any reset; ``reward_terms`` name -> ``[N]``; ``diverged [N]`` worlds whose simulation
+    from before any reset; ``condition [N, K]`` and ``reference [N]``, what the discriminator is told of the command
+    (nothing here: ``K = 0``) and which clip row answers it; ``reward_terms`` name -> ``[N]``; ``diverged [N]`` worlds whose simulation
     blew up in this step; ``episode_steps [N]`` length so far, the one just ended included.
 
     Args:
@@ -79,7 +80,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
 
         self.reference_mode = _choice(config, "reference", REFERENCES, "none")
         self.reward_kind = _choice(config, "task_reward", rewards.KINDS, "steering")
-        self.reset_kind = _choice(config, "reset", ("random", "default"), "random")
+        self.reset_kind = _choice(config, "reset", self.RESETS, self.RESETS[0])
         self.amp_frames = int(config.get("amp_frames", 2))
         self.max_steps = round(float(config.get("episode_seconds", 10.0)) / self.dt)
         if self.amp_frames < 1 or self.max_steps < 2:
@@ -91,13 +92,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
 
         self.observe = Proprioception(self.character, config.get("dof_observation", "angles"))
         self.actions = ActionMap(self.character.skeleton, config.get("action", "radians"))
-        self.table = ReferenceTable(library, self.observe, 1.0 / self.dt, history=self.amp_frames)
-        self.clip_speeds = library.mean_speed()
-        command = dict(config.get("command", {}))
-        self.command_start = _choice(command, "start", ("clip", "random"), "clip", "task.env.command")
-        self.command = SteeringCommand.from_config(
-            command, self.num_envs, self.clip_speeds, self.dt, self.generator, self.device
-        )
+        self._prepare(dict(config.get("command", {})))
         self._falls = self._fall_heights(dict(config.get("termination", {})))
 
         dofs = self.character.skeleton.num_dofs
@@ -120,6 +115,18 @@ class HumanoidAMP(gym.vector.VectorEnv):
         #: wall time spent in the simulator so far, for the share that training logs
         self.physics_seconds = 0.0
 
+    #: ways to begin an episode
+    RESETS = ("random", "default")
+
+    def _prepare(self, command: dict[str, Any]) -> None:
+        """What is told and what it should look like: ``self.command`` and ``self.table``."""
+        self.table = ReferenceTable(self.library, self.observe, 1.0 / self.dt, history=self.amp_frames)
+        self.clip_speeds = self.library.mean_speed()
+        self.command_start = _choice(command, "start", ("clip", "random"), "clip", "task.env.command")
+        self.command: Any = SteeringCommand.from_config(
+            command, self.num_envs, self.clip_speeds, self.dt, self.generator, self.device
+        )
+
     # ------------------------------------------------------------- gymnasium
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Put every world into a fresh state. Returns ``obs [N, O]`` and an empty info."""
@@ -137,15 +144,14 @@ class HumanoidAMP(gym.vector.VectorEnv):
         """
         targets = self.actions(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
         if self.reference_mode == "residual":
-            targets = targets + self.table.dofs(self.table.advance(self.playhead))[0]
+            targets = targets + self._next_pose()
         begin = time.perf_counter()
         self.simulator.step(targets)
         state = self.simulator.state()
         self.physics_seconds += time.perf_counter() - begin
         diverged = self.simulator.diverged()
         self.steps += 1
-        if self.reference_mode != "none":
-            self.playhead = self.table.advance(self.playhead)
+        self._play()
 
         frame = self.observe(state)
         lost = bool(diverged.any())
@@ -164,14 +170,18 @@ class HumanoidAMP(gym.vector.VectorEnv):
         truncated = (self.steps >= self.max_steps) & ~terminated
         done = terminated | truncated
 
+        condition, reference = self._partners()
+        self._look_ahead()
         info: dict[str, Any] = {
             "amp_obs": self.history.flatten(1),
+            "condition": condition,
+            "reference": reference,
             "final_obs": self._observation(),
             "reward_terms": terms,
             "diverged": diverged,
             "episode_steps": self.steps.clone(),
         }
-        self.command.advance(keep_speed=self.reference_mode != "none")
+        self._next_command()
         ids = done.nonzero().flatten()
         if len(ids):
             self._reset(ids)
@@ -187,6 +197,11 @@ class HumanoidAMP(gym.vector.VectorEnv):
         return self.table.histories(self.table.sample(n, generator or self.generator)).flatten(1)
 
     @property
+    def condition_size(self) -> int:
+        """Numbers ``K`` that tell the discriminator the command; 0: it knows none."""
+        return 0
+
+    @property
     def observation_slices(self) -> list[Slice]:
         """What every number of the observation means."""
         parts = self.observe.slices()
@@ -199,10 +214,35 @@ class HumanoidAMP(gym.vector.VectorEnv):
 
     # -------------------------------------------------------------- internals
     def _observation(self) -> Tensor:
-        parts = [self.history[:, 0], self.command.observation(self.root_yaw)]
+        parts = [self.history[:, 0], self._command_observation()]
         if self.reference_mode != "none":
-            parts.append(self.table.dofs(self.table.advance(self.playhead))[0])
+            parts.append(self._next_pose())
         return torch.cat(parts, dim=1)
+
+    def _command_observation(self) -> Tensor:
+        """``[N, command.size]``."""
+        observation: Tensor = self.command.observation(self.root_yaw)
+        return observation
+
+    def _next_pose(self) -> Tensor:
+        """Hinge angles ``[N, D]`` of the reference one control step ahead."""
+        return self.table.dofs(self.table.advance(self.playhead))[0]
+
+    def _play(self) -> None:
+        """A control step has passed for the reference."""
+        if self.reference_mode != "none":
+            self.playhead = self.table.advance(self.playhead)
+
+    def _partners(self) -> tuple[Tensor, Tensor]:
+        """Condition ``[N, K]`` and reference row ``[N]`` of the transition just made."""
+        return torch.empty(self.num_envs, 0, device=self.device), self.playhead
+
+    def _look_ahead(self) -> None:
+        """The transition is judged; what the next observation needs besides the state may be made now."""
+
+    def _next_command(self) -> None:
+        """A control step has passed for the command."""
+        self.command.advance(keep_speed=self.reference_mode != "none")
 
     def _rewards(self, state: MotionState) -> dict[str, Tensor]:
         speed = self.command.speed

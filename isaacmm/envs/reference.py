@@ -13,6 +13,7 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.envs.observations import Proprioception
 from isaacmm.errors import MotionError
+from isaacmm.motion.grid import TimeGrid
 from isaacmm.motion.library import MotionLibrary
 from isaacmm.state import ResetState
 
@@ -35,23 +36,17 @@ class ReferenceTable:
         self.stride = phases
         self.history = history
         device = library.device
-        rate = control_hz * phases
-        counts = (library.lengths * rate + 1e-4).long() + 1
+        self.grid = grid = TimeGrid(library, control_hz * phases)
+        self.first, self.count, self.clip, self.time = grid.first, grid.count, grid.clip, grid.time
         need = (history - 1) * phases + 1
-        if int(counts.min()) <= need:
-            short = int(counts.argmin())
+        if int(self.count.min()) <= need:
+            short = int(self.count.argmin())
             raise MotionError(
                 f"{library.names[short]}: {float(library.lengths[short]):.2f} s is too short for a history of "
                 f"{history} control steps"
             )
-        self.first = torch.cumsum(counts, 0) - counts
-        self.count = counts
-        clip = torch.repeat_interleave(torch.arange(library.num_clips, device=device), counts)
-        row = torch.arange(len(clip), device=device) - self.first[clip]
-        self.clip, self.time = clip, row / rate
         parts: dict[str, list[Tensor]] = {}
-        for piece in torch.arange(len(clip), device=device).split(4096):
-            state = library.state(clip[piece], self.time[piece])
+        for state in grid.states():
             rows = {
                 "observation": observe(state),
                 "root_pos": state.root_pos,

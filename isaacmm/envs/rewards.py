@@ -7,7 +7,7 @@ from torch import Tensor
 
 from isaacmm import rotation
 
-KINDS = ("steering", "local", "classic")
+KINDS = ("steering", "local", "classic", "locomotion")
 
 
 def local_velocity(root_rot: Tensor, root_vel: Tensor) -> Tensor:
@@ -36,6 +36,22 @@ def steering(
     wanted = speed[:, None] * torch.stack((torch.cos(command_yaw), torch.sin(command_yaw)), dim=-1)
     miss = ((root_vel[:, :2] - wanted) ** 2).sum(-1)
     return torch.exp(-sharpness * miss - facing * (1.0 - torch.cos(command_yaw - root_yaw)))
+
+
+def locomotion(
+    velocity: Tensor, wanted: Tensor, heading_error: Tensor, sharpness: float = 2.0, facing: float = 4.0
+) -> Tensor:
+    """Velocity and facing as commanded: ``exp(-k |v - v*|^2 - f (1 - cos e))``.
+
+    Args:
+        velocity: ``[N, 3]`` m/s in the heading frame (:func:`local_velocity`).
+        wanted: ``[N, 2]`` m/s, forward and left.
+        heading_error: ``[N]`` rad.
+        sharpness: ``k``.
+        facing: ``f``.
+    """
+    miss = ((velocity[:, :2] - wanted) ** 2).sum(-1)
+    return torch.exp(-sharpness * miss - facing * (1.0 - torch.cos(heading_error)))
 
 
 def pose_tracking(dof_pos: Tensor, reference: Tensor, sharpness: float = 2.0) -> Tensor:

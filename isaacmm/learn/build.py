@@ -12,6 +12,7 @@ from isaacmm.amp.reward import RewardCombiner
 from isaacmm.amp.trainer import StyleConfig
 from isaacmm.character import CharacterModel
 from isaacmm.envs.humanoid_amp import HumanoidAMP
+from isaacmm.envs.humanoid_mm import HumanoidMM
 from isaacmm.motion.library import MotionLibrary
 from isaacmm.sim import make_simulator
 
@@ -37,7 +38,8 @@ def make_env(cfg: DictConfig, num_envs: int | None = None, contact_force: bool =
             "contact_force": contact_force,
         },
     )
-    return HumanoidAMP(env, simulator, library, character, int(cfg.seed), device)
+    task = HumanoidMM if str(plain["task"]["name"]) == "HumanoidMM" else HumanoidAMP
+    return task(env, simulator, library, character, int(cfg.seed), device)
 
 
 def style_config(params: Mapping[str, Any]) -> StyleConfig:
@@ -63,6 +65,8 @@ def style_config(params: Mapping[str, Any]) -> StyleConfig:
         normalize=bool(c["normalize_amp_input"]),
         normalizer=str(c.get("amp_normalizer", "running")),
         units=tuple(int(u) for u in params["network"]["disc"]["units"]),
+        conditioning=str(c.get("disc_cond", "none")),
+        mismatch=float(c.get("disc_mismatch", 0.0)),
     )
 
 

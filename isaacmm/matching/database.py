@@ -15,6 +15,7 @@ from isaacmm.matching import track as ground_track
 from isaacmm.matching.features import FeatureSet
 from isaacmm.motion.grid import TimeGrid
 from isaacmm.motion.library import MotionLibrary
+from isaacmm.state import MotionState
 
 
 class Database:
@@ -117,6 +118,14 @@ class Database:
         start = self.spec.pose_size
         return (raw - self.offset[start:]) / self.scale[start:]
 
+    def pose_of(self, state: MotionState, yaw: Tensor) -> Tensor:
+        """Normalised pose part ``[N, P]`` of any states, with ``yaw [N]`` as their heading."""
+        turn = rotation.inverse(rotation.from_yaw(yaw))
+        feet = torch.tensor([self.character.skeleton.body(name) for name in self.spec.feet], device=yaw.device)
+        origin = torch.cat((state.root_pos[:, :2], torch.zeros_like(state.root_pos[:, :1])), dim=1)
+        raw = _pose(turn, state.body_pos[:, feet] - origin[:, None], state.body_vel[:, feet], state.root_vel)
+        return (raw - self.offset[: self.spec.pose_size]) / self.scale[: self.spec.pose_size]
+
     def allowed(self, tags: Sequence[str]) -> Tensor:
         """``[F]`` bool: valid rows of clips that carry any of ``tags``; no tags allow all.
 
@@ -152,18 +161,19 @@ class Database:
         grid, position, yaw = self.grid, self.track.position, self.track.yaw
         turn = rotation.inverse(rotation.from_yaw(yaw))
         origin = torch.cat((position, torch.zeros_like(position[:, :1])), dim=1)
-        feet = rotation.rotate(turn[:, None], flat["foot_pos"] - origin[:, None])
-        feet_velocity = rotation.rotate(turn[:, None], flat["foot_vel"])
-        hip_velocity = rotation.rotate(turn, flat["root_vel"])
+        pose = _pose(turn, flat["foot_pos"] - origin[:, None], flat["foot_vel"], flat["root_vel"])
         positions, facings = [], []
         for seconds in self.spec.horizons:
             there, facing = ground_track.ahead(self.track, grid.first, grid.count, grid.clip, self.rate, seconds)
             positions.append(_turn_back(there - position, yaw))
             facings.append(torch.stack((torch.cos(facing - yaw), torch.sin(facing - yaw)), dim=-1))
-        return torch.cat(
-            (feet.flatten(1), feet_velocity.flatten(1), hip_velocity, torch.cat(positions, 1), torch.cat(facings, 1)),
-            dim=1,
-        )
+        return torch.cat((pose, torch.cat(positions, 1), torch.cat(facings, 1)), dim=1)
+
+
+def _pose(turn: Tensor, feet: Tensor, feet_velocity: Tensor, hip_velocity: Tensor) -> Tensor:
+    """Pose part ``[n, P]``: vectors ``[n, F, 3]`` and ``[n, 3]`` of the world, turned by ``turn [n, 4]``."""
+    vectors = torch.cat((feet, feet_velocity, hip_velocity[:, None]), dim=1)
+    return rotation.rotate(turn[:, None], vectors).flatten(1)
 
 
 def _turn_back(vector: Tensor, yaw: Tensor) -> Tensor:

@@ -43,6 +43,18 @@ class CommandSpring:
         self._steps = self._times[1:] - self._times[:-1]
         self._at = torch.arange(1, len(horizons) + 1, device=device) * substeps
 
+    @classmethod
+    def like(cls, other: CommandSpring, num_envs: int) -> CommandSpring:
+        """A spring with the settings of ``other`` for ``num_envs`` worlds, at rest."""
+        spring = cls.__new__(cls)
+        spring.halflife = other.halflife
+        spring._times, spring._steps, spring._at = other._times, other._steps, other._at
+        spring.velocity = torch.zeros(num_envs, 2, device=other.yaw.device)
+        spring.acceleration = torch.zeros_like(spring.velocity)
+        spring.yaw = torch.zeros(num_envs, device=other.yaw.device)
+        spring.yaw_rate = torch.zeros_like(spring.yaw)
+        return spring
+
     def reset(self, ids: Tensor, yaw: Tensor, velocity: Tensor, yaw_rate: Tensor) -> None:
         """Worlds ``ids [n]`` start out moving as given, evenly."""
         self.yaw[ids], self.yaw_rate[ids], self.velocity[ids] = yaw, yaw_rate, velocity

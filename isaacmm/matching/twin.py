@@ -91,6 +91,12 @@ class Twins:
         self.timer[ids] = self.every - 1
         self.searches += len(ids)
 
+    def follow(self, rows: Tensor) -> Tensor:
+        """Go to given ``rows [N]`` instead of searching."""
+        self.jumped = rows != self.row + self.stride
+        self.row = rows
+        return rows
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs."""
         return {name: getattr(self, name).clone() for name in ("row", "timer", "last")}

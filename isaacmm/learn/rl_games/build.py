@@ -16,6 +16,7 @@ from rl_games.common.algo_observer import AlgoObserver
 
 from isaacmm.amp.trainer import StyleTrainer
 from isaacmm.envs.humanoid_amp import HumanoidAMP
+from isaacmm.envs.humanoid_mm import HumanoidMM
 from isaacmm.learn import build
 from isaacmm.learn.allocator import keep_freed_memory
 from isaacmm.learn.rl_games import env as env_adapter
@@ -63,7 +64,13 @@ def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
         features={"observer": AlgoObserver()},
         combiner=build.combiner(params),
         style=StyleTrainer(
-            env.amp_observation_size, env.demo_obs, build.style_config(params), seed + 1, str(cfg.rl_device)
+            env.amp_observation_size,
+            env.demo_obs,
+            build.style_config(params),
+            seed + 1,
+            str(cfg.rl_device),
+            env.condition_size,
+            env.paired_demos if isinstance(env, HumanoidMM) else None,
         ),
     )
     # rl-games prints what it builds; a person who trains a humanoid needs none of it

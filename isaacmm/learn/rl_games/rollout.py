@@ -25,6 +25,8 @@ class Batch:
     next_values: Tensor
     task_reward: Tensor
     amp_obs: Tensor
+    condition: Tensor
+    reference: Tensor
     dones: Tensor
     truncated: Tensor
     diverged: Tensor
@@ -86,6 +88,8 @@ class Rollouts:
             obs, reward, terminated, truncated, info = env.step(out["actions"])
             self._put("task_reward", t, reward)
             self._put("amp_obs", t, info["amp_obs"])
+            self._put("condition", t, info["condition"])
+            self._put("reference", t, info["reference"])
             self._put("dones", t, terminated | truncated)
             self._put("truncated", t, truncated)
             self._put("diverged", t, info["diverged"])

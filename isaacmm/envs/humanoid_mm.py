@@ -1,0 +1,224 @@
+"""HumanoidMM: commanded freely, and compared with the clips that answer the same command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.envs import demonstrations, rewards
+from isaacmm.envs.commands import _pair
+from isaacmm.envs.humanoid_amp import HumanoidAMP, _choice
+from isaacmm.envs.locomotion_command import LocomotionCommand, modes_from_config
+from isaacmm.envs.observations import Slice
+from isaacmm.envs.reference import ReferenceTable
+from isaacmm.envs.twin_pose import TwinPose
+from isaacmm.matching.database import Database
+from isaacmm.matching.search import make_search
+from isaacmm.matching.twin import Twins
+from isaacmm.state import MotionState
+
+log = logging.getLogger(__name__)
+
+#: Rows of clips per control step; moments between control steps make the clips' variety.
+PHASES = 2
+#: An episode begins at one of so many moments that suit its command best.
+CANDIDATES = 64
+
+
+class HumanoidMM(HumanoidAMP):
+    """Motion matching in the training loop.
+
+    Every world is commanded a local velocity and a facing. Their springs predict the path of the next second; these
+    twelve numbers, normalised like the matching database, are the condition ``c``. The policy sees ``c`` beside its
+    own body, the world's twin (:class:`~isaacmm.matching.twin.Twins`, a motion-matching playhead) is asked for clips
+    by ``c``, and the discriminator is told ``c``: it compares the character with the clip moment that answers the
+    same command. Nothing of the twin enters the policy unless ``reference`` says so.
+
+    ``reference``: ``none``; ``observe``: the policy sees the twin's next pose; ``residual``: its action is added to
+    that pose. Both use a pose that is inertialized where the twin jumps.
+    """
+
+    RESETS = ("matched", "default")
+
+    def _prepare(self, command: dict[str, Any]) -> None:
+        matching = dict(self.config.get("matching", {}))
+        rate = PHASES / self.dt
+        self.table = ReferenceTable(self.library, self.observe, 1.0 / self.dt, PHASES, self.amp_frames)
+        self.database = Database.from_config(
+            matching, self.library, self.character, rate, head_seconds=(self.amp_frames - 1) * self.dt
+        )
+        self.search = make_search(
+            self.database.features, self.database.valid[None], str(matching.get("search", "auto"))
+        )
+        self.twins = Twins(
+            self.database,
+            self.search,
+            self.num_envs,
+            PHASES,
+            max(1, round(float(matching.get("every_seconds", 0.2)) / self.dt)),
+            float(matching.get("stay_bias", 0.01)),
+        )
+        known = {tag for tags in self.library.tags for tag in tags}
+        modes, absent = modes_from_config(dict(command.get("modes", {})), known)
+        if absent:
+            log.info("commands that no clip answers are left out: %s", ", ".join(absent))
+        self.command = LocomotionCommand(
+            self.num_envs,
+            modes,
+            self.database.spec.horizons,
+            _pair(command.get("resample_seconds", (2.0, 5.0)), "task.env.command.resample_seconds"),
+            self.dt,
+            self.generator,
+            float(command.get("halflife", 0.27)),
+            float(command.get("leash", 1.0)),
+            self.device,
+        )
+        sampler = _choice(self.config, "demo_sampler", demonstrations.SAMPLERS, "matched_twin")
+        self.demos = demonstrations.Demonstrations(sampler, self.database, self.table)
+        self.twin_pose = TwinPose(self.table, self.num_envs) if self.reference_mode != "none" else None
+        self.condition = torch.zeros(self.num_envs, self.condition_size, device=self.device)
+        #: row of the clips that answers the transition under way
+        self.reference = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+
+    @property
+    def condition_size(self) -> int:
+        """Numbers of the trajectory part of the matching features."""
+        return self.database.spec.trajectory_size
+
+    # -------------------------------------------------------- demonstrations
+    def demo_obs(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Discriminator observations ``[n, H*F]`` of any moments of the clips."""
+        rows = self.demos.rows(n, generator or self.generator)
+        return self.table.histories(rows).flatten(1)
+
+    def paired_demos(self, condition: Tensor, reference: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Clips ``[n, H*F]`` and the conditions ``[n, K]`` they stand for, as the demo sampler pairs them."""
+        rows, condition = self.demos(condition, reference, generator)
+        return self.table.histories(rows).flatten(1), condition
+
+    @property
+    def observation_slices(self) -> list[Slice]:
+        """What every number of the observation means."""
+        parts = self.observe.slices()
+        start, count = self.observe.size, len(self.database.spec.horizons)
+        at = [f"{seconds:.2f} s" for seconds in self.database.spec.horizons]
+        for name in ("future_position", "future_facing"):
+            items = tuple(f"{axis} at {when}" for when in at for axis in "xy")
+            parts.append(Slice(name, start, start + 2 * count, "normalised", "heading", items))
+            start += 2 * count
+        if self.reference_mode != "none":
+            names = self.character.skeleton.dof_names
+            parts.append(Slice("reference_joint_positions", start, start + len(names), "rad", "joint", names))
+        return parts
+
+    # -------------------------------------------------------------- one step
+    def _command_observation(self) -> Tensor:
+        return self.condition
+
+    def _next_pose(self) -> Tensor:
+        assert self.twin_pose is not None
+        return self.twin_pose.dofs(self.reference)
+
+    def _play(self) -> None:
+        """Twins move on in :meth:`_look_ahead`, when the next command is known."""
+
+    def _partners(self) -> tuple[Tensor, Tensor]:
+        return self.condition, self.reference
+
+    def _look_ahead(self) -> None:
+        """Commands and springs move on; twins answer; what the next observation needs is there."""
+        root = self.simulator.state().root_pos[:, :2]
+        self.command.advance(self.steps * self.dt, root, self.root_yaw)
+        self.condition = self._predict()
+        before = self.twins.row
+        self.reference = self._answer()
+        if self.twin_pose is not None:
+            self.twin_pose.step(before, self.reference, self.twins.jumped, self.dt)
+
+    def _predict(self) -> Tensor:
+        position, facing = self.command.predict(self.root_yaw)
+        return self.database.condition(position, facing)
+
+    def _answer(self) -> Tensor:
+        """The clip row that answers the present condition."""
+        if self.demos.sampler != "matched_state":
+            return self.twins.step(self.condition)
+        # the simulated character itself asks, so what answers is near to what it does
+        state = self.simulator.state()
+        pose = self.database.pose_of(state, self.root_yaw)
+        return self.twins.follow(self.search(torch.cat((pose, self.condition), dim=1))[0])
+
+    def _next_command(self) -> None:
+        """Already done in :meth:`_look_ahead`, so that the last observation of an episode is complete."""
+
+    def _rewards(self, state: MotionState) -> dict[str, Tensor]:
+        spring = self.command.spring
+        velocity = rewards.local_velocity(state.root_rot, state.root_vel)
+        heading = rotation.wrap_angle(spring.yaw - self.root_yaw)
+        task = rewards.locomotion(velocity, spring.velocity, heading, self.sharpness, self.facing)
+        terms = {
+            "task": task,
+            "speed_error": (velocity[:, :2] - spring.velocity).norm(dim=-1),
+            "heading_error": heading.abs(),
+        }
+        if self.track_reference:
+            terms["tracking"] = rewards.pose_tracking(state.dof_pos, self._next_pose())
+            terms["task"] = task * terms["tracking"]
+        return terms
+
+    # ------------------------------------------------------------------ reset
+    def _reset(self, ids: Tensor) -> None:
+        """Matched reset: draw a command, begin in the midst of clips that do it (random among the best)."""
+        n = len(ids)
+        velocity, turn, _, mode = self.command.draw(n)
+        position, facing = self.command.steady(velocity, turn)
+        rows = self._matching_rows(self.database.condition(position, facing))
+        if self.reset_kind == "default":
+            rows = self.table.first[self.table.clip[rows]] + (self.table.history - 1) * self.table.stride
+        self.simulator.reset(ids, self.table.reset_state(rows))
+        self.history = self.history.index_put((ids,), self.table.histories(rows))
+        self.steps[ids] = 0
+        self.playhead[ids] = rows
+        self.root_yaw = self.root_yaw.index_put((ids,), self.table.yaw[rows])
+        self.command.reset(ids, rotation.wrap_angle(self.database.track.yaw[rows]), velocity, turn, mode)
+        self.condition = self.condition.index_put((ids,), self._predict()[ids])
+        following = torch.where(self.database.rows_left(rows) >= PHASES, rows + PHASES, rows)
+        self.twins.reset(ids, following, self.condition[ids])
+        self.reference = self.reference.index_put((ids,), following)
+        if self.twin_pose is not None:
+            self.twin_pose.reset(ids)
+
+    def _matching_rows(self, condition: Tensor) -> Tensor:
+        """A random one of the rows whose path is closest to ``condition [n, K]``."""
+        table = self.database.trajectory
+        distance = torch.addmm((table**2).sum(-1), condition, table.T, alpha=-2.0)
+        distance = distance.masked_fill(~self.database.valid, float("inf"))
+        best = distance.topk(min(CANDIDATES, len(table)), largest=False).indices
+        pick = torch.randint(best.shape[1], (len(best), 1), generator=self.generator, device=self.device)
+        return best.gather(1, pick)[:, 0]
+
+    # ----------------------------------------------------------------- resume
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on bit for bit (if the simulator can be copied)."""
+        state = super().state_dict()
+        state.update(
+            twins=self.twins.state_dict(), condition=self.condition.clone(), reference=self.reference.clone()
+        )
+        if self.twin_pose is not None:
+            state["twin_pose"] = self.twin_pose.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; without a simulator snapshot all worlds start afresh."""
+        super().load_state_dict(state)
+        if "simulator" not in state or "snapshot" not in self.simulator.capabilities:
+            return
+        self.twins.load_state_dict(state["twins"])
+        self.condition, self.reference = state["condition"].clone(), state["reference"].clone()
+        if self.twin_pose is not None:
+            self.twin_pose.load_state_dict(state["twin_pose"])
