@@ -1,0 +1,252 @@
+"""A clip of one skeleton becomes a clip of a character.
+
+Trunk and head take over orientations, limbs take over directions (so that a pose keeps its look whatever the
+proportions), the way over the ground is scaled by the length of the legs, feet roll on the floor where the
+source's feet stand, and everything stays within the character's joint limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.character import CharacterModel
+from isaacmm.errors import MotionError
+from isaacmm.motion.clip import Motion
+from isaacmm.motion.retarget import anatomy, residuals
+from isaacmm.motion.retarget.anatomy import LIMBS, Pose
+from isaacmm.motion.retarget.feet import lower_hips, plant
+from isaacmm.motion.retarget.geometry import gaussian, limb_frame, unit
+from isaacmm.motion.retarget.ik import Point, reach, two_bone
+from isaacmm.motion.retarget.residuals import Residuals
+from isaacmm.motion.retarget.roles import SIDES, RoleMap, detect, load_map
+
+#: A leg is stretched to at most this share of its length: fully straight, the knee would snap.
+_STRETCH = 0.9995
+
+
+@dataclass(eq=False)
+class Retargeted:
+    """The clip on the character, and what was lost on the way."""
+
+    motion: Motion
+    residuals: Residuals
+
+
+@dataclass(eq=False)
+class Target:
+    """A character prepared to be posed: roles, hinges by limb, and its bodies' anatomical frames."""
+
+    character: CharacterModel
+    roles: dict[str, int]
+
+    def __post_init__(self) -> None:
+        skeleton = self.character.skeleton
+        _, zero = anatomy.rest(skeleton)
+        stand = anatomy.upright(skeleton, self.roles)
+        self.fixed: dict[str, Tensor] = {}
+        for role in ("pelvis", "chest", "head", *(f"{s}_foot" for s in SIDES)):
+            if role in self.roles:
+                self.fixed[role] = rotation.multiply(rotation.inverse(zero[self.roles[role]]), stand)
+        for limb, (upper, lower, end, sign) in LIMBS.items():
+            first = anatomy.bone(skeleton, self.roles, upper, lower)
+            second = anatomy.bone(skeleton, self.roles, lower, end)
+            if first is None or second is None:
+                continue
+            left = self._hinge(lower, sign)
+            if left is None:
+                left = anatomy.zero_pose_axis(skeleton, self.roles, limb)
+            if left is None:
+                raise MotionError(f"'{self.character.name}': nothing tells which way its {limb} bends")
+            self.fixed[upper] = limb_frame(first, left)
+            self.fixed[lower] = limb_frame(second, left)
+        self.leg = anatomy.leg_length(skeleton, self.roles)
+        flat = rotation.inverse(torch.stack([self.fixed[f"{s}_foot"] for s in SIDES]))
+        self.soles = torch.stack([self._sole(s) for s in SIDES])
+        standing = rotation.rotate(flat[:, None], self.soles)
+        self.ankle_height = -float(standing[..., 2].amin(dim=-1).mean())
+
+    def _sole(self, side: str) -> Tensor:
+        """Sole points ``[C, 3]`` m of one foot, in the foot's frame."""
+        name = self.character.skeleton.names[self.roles[f"{side}_foot"]]
+        if name not in self.character.feet:
+            raise MotionError(f"'{self.character.name}': its {side} foot '{name}' is not one of its feet")
+        return self.character.sole[self.character.feet.index(name)].double()
+
+    def _hinge(self, lower: str, sign: float) -> Tensor | None:
+        """Axis ``[3]`` of a one-hinge elbow or knee, turned so that bending goes the way of ``sign`` about it."""
+        skeleton = self.character.skeleton
+        chain = self.chain(lower)
+        if len(chain) != 1:
+            return None
+        axis = skeleton.dof_axes[chain[0]].double()
+        middle = float(skeleton.dof_limits[chain[0]].mean())
+        return axis * (1.0 if middle * sign >= 0 else -1.0)
+
+    def chain(self, *roles: str) -> list[int]:
+        """Hinges of the bodies that play ``roles``, in order."""
+        bodies = [self.roles[r] for r in roles if r in self.roles]
+        return [d for d, body in enumerate(self.character.skeleton.dof_bodies) if body in bodies]
+
+    def body_rot(self, role: str, frame: Tensor) -> Tensor:
+        """World rotation of the role's body when its anatomical frame is ``frame [T, 4]``."""
+        return rotation.multiply(frame, rotation.inverse(self.fixed[role]))
+
+
+def retarget(
+    motion: Motion,
+    character: CharacterModel,
+    joint_map: str | Path | Mapping[str, Any] | RoleMap | None = None,
+    *,
+    feet: bool = True,
+) -> Retargeted:
+    """Put a clip of any mapped skeleton onto a character.
+
+    Args:
+        motion: the clip on its own skeleton (``registry.read(path)``), z up.
+        character: onto whom.
+        joint_map: name in ``cfg/retarget``, file or mapping; None: found by the joints' names.
+        feet: keep standing feet standing; False only copies directions.
+
+    Raises:
+        MotionError: no map fits, or the skeleton has no legs to measure by.
+    """
+    motion.validate()
+    found = joint_map if isinstance(joint_map, RoleMap) else load_map(joint_map) if joint_map else None
+    found = found or detect(motion.skeleton.names)
+    if not found.fits(motion.skeleton.names):
+        raise MotionError(f"joint map '{found.name}' does not fit this skeleton ({', '.join(motion.skeleton.names[:5])})")
+    target = Target(character, detect(character.skeleton.names).bind(character.skeleton.names))
+    pose = anatomy.read_pose(motion, found.bind(motion.skeleton.names))
+    scale = target.leg / pose.leg
+    origin = torch.cat((pose.hips[0, :2], pose.hips.new_tensor([pose.ankle_height])))
+    shift = torch.cat((origin[:2], origin.new_tensor([target.ankle_height])))
+    hips, ankles = (scale * (p - origin) + shift for p in (pose.hips, pose.ankles))
+    root_rot = target.body_rot("pelvis", pose.frames["pelvis"])
+
+    skeleton = character.skeleton
+    dof, wanted = _angles(target, pose, root_rot)
+    low, high = skeleton.dof_limits.double().unbind(-1)
+    outside = (wanted < low - 2e-3) | (wanted > high + 2e-3)
+    sockets = skeleton.offsets[[target.roles["left_thigh"], target.roles["right_thigh"]]].double()
+    root_pos = hips - rotation.rotate(root_rot, sockets.mean(dim=0))
+    drop = torch.zeros_like(root_pos[:, 0])
+    if feet:
+        foot_rot = [target.body_rot(f"{s}_foot", pose.frames[f"{s}_foot"]) for s in SIDES]
+        planted = torch.stack(
+            [plant(ankles[:, k], foot_rot[k], target.soles[k], pose.touching[:, k]) for k in range(2)], dim=1
+        )
+        # the body goes where its feet went, slowly, so that legs keep their directions
+        along = (planted - ankles)[..., :2].mean(dim=1)
+        root_pos[:, :2] += gaussian(along, 0.15 * motion.fps)
+        hip_joints = root_pos[:, None] + rotation.rotate(root_rot[:, None], sockets)
+        drop = lower_hips(hip_joints, planted, pose.touching, _STRETCH * target.leg, motion.fps)
+        root_pos[:, 2] += drop
+        hip_joints[..., 2] += drop[:, None]
+        for k, side in enumerate(SIDES):
+            dof = _leg(target, pose, side, root_pos, root_rot, dof, hip_joints[:, k], planted[:, k], foot_rot[k])
+    result = Motion.from_dofs(
+        skeleton, root_pos.float(), rotation.make_continuous(root_rot).float(), dof.float(), motion.fps, motion.name,
+        tags=motion.tags,
+    )  # fmt: skip
+    by_side = [f"{s}_foot" for s in SIDES]
+    order = [by_side.index(role) for foot in character.feet for role in by_side
+             if target.roles[role] == skeleton.body(foot)]  # fmt: skip
+    result.contacts = pose.touching[:, order]
+    report = residuals.measure(motion, found, pose, result, target, outside, drop, scale)
+    return Retargeted(result, report)
+
+
+def _angles(target: Target, pose: Pose, root_rot: Tensor) -> tuple[Tensor, Tensor]:
+    """Hinge angles ``[T, D]`` within the limits that show ``pose``, and the angles that would show it exactly."""
+    skeleton = target.character.skeleton
+    frames = len(root_rot)
+    dof = torch.zeros(frames, skeleton.num_dofs, dtype=torch.float64)
+    wanted = dof.clone()
+    zero_pos = torch.zeros(frames, 3, dtype=torch.float64)
+    low, high = skeleton.dof_limits.double().unbind(-1)
+    # from the trunk outwards: what a limit keeps from a body is made up for by the bodies on it
+    for role in ("chest", "head", *(r for limb in LIMBS.values() for r in limb[:3])):
+        if role not in pose.frames or role not in target.fixed:
+            continue
+        body = target.roles[role]
+        chain = target.chain(role)
+        if not chain:
+            continue
+        _, rot = skeleton.fk(zero_pos, root_rot, skeleton.dofs_to_joint_rot(dof))
+        parent = rotation.multiply(rot[:, skeleton.parents[body]], skeleton.rest_rotations[body].double())
+        joint_rot = rotation.identity(frames, skeleton.num_joints, dtype=torch.float64)
+        joint_rot[:, body - 1] = rotation.multiply(
+            rotation.inverse(parent), target.body_rot(role, pose.frames[role])
+        )
+        wanted[:, chain] = skeleton.joint_rot_to_dof_curves(joint_rot)[:, chain]
+        dof[:, chain] = wanted[:, chain].clamp(low[chain], high[chain])
+    for limb, (upper, lower, end, _) in LIMBS.items():
+        if limb.endswith("arm") and upper in pose.directions and lower in target.fixed:
+            dof = _arm(target, pose, upper, lower, end, root_rot, dof, wanted)
+    return dof, wanted
+
+
+def _arm(
+    target: Target, pose: Pose, upper: str, lower: str, end: str, root_rot: Tensor, dof: Tensor, wanted: Tensor
+) -> Tensor:
+    """Where limits took something from an arm, elbow and hand are brought as near to their places as they can be."""
+    chain = target.chain(upper, lower)
+    clipped = (dof[:, chain] - wanted[:, chain]).abs().amax(dim=-1) > 1e-3
+    skeleton = target.character.skeleton
+    first = anatomy.bone(skeleton, target.roles, upper, lower)
+    second = anatomy.bone(skeleton, target.roles, lower, end)
+    if not bool(clipped.any()) or first is None or second is None:
+        return dof
+    zero_pos = torch.zeros(len(dof), 3, dtype=torch.float64)
+    pos, _ = skeleton.fk(zero_pos, root_rot, skeleton.dofs_to_joint_rot(dof))
+    elbow = pos[:, target.roles[upper]] + first.norm() * pose.directions[upper]
+    hand = elbow + second.norm() * pose.directions[lower]
+    points = [Point(target.roles[upper], first, elbow), Point(target.roles[lower], second, hand)]
+    better = reach(skeleton, zero_pos, root_rot, dof, chain, points, damping=0.03)
+    # ease over at the edges of the stretches in which a limit is met
+    share = gaussian(clipped.double(), 1.5).clamp(max=1.0)[:, None]
+    return dof + share * (better - dof)
+
+
+def _leg(
+    target: Target, pose: Pose, side: str, root_pos: Tensor, root_rot: Tensor, dof: Tensor,
+    socket: Tensor, ankle: Tensor, foot_rot: Tensor,
+) -> Tensor:  # fmt: skip
+    """Hinge angles with one leg brought to its ankle (closed form), then its sole within the limits."""
+    skeleton = target.character.skeleton
+    thigh, shin, foot = (f"{side}_{part}" for part in ("thigh", "shin", "foot"))
+    first = anatomy.bone(skeleton, target.roles, thigh, shin)
+    second = anatomy.bone(skeleton, target.roles, shin, foot)
+    assert first is not None and second is not None
+    a, b = float(first.norm()), float(second.norm())
+    way = ankle - socket
+    near = unit(way) * way.norm(dim=-1, keepdim=True).clamp(max=_STRETCH * (a + b))
+    left = rotation.rotate(pose.frames[thigh], ankle.new_tensor([0.0, 1.0, 0.0]))
+    upper, lower = two_bone(socket, socket + near, left, a, b)
+    rots = {
+        thigh: target.body_rot(thigh, limb_frame(upper, left)),
+        shin: target.body_rot(shin, limb_frame(lower, left)),
+        foot: foot_rot,
+    }
+    joint_rot = rotation.identity(len(dof), skeleton.num_joints, dtype=torch.float64)
+    parent = root_rot
+    for role, rot in rots.items():
+        body = target.roles[role]
+        above = rotation.multiply(parent, skeleton.rest_rotations[body].double())
+        joint_rot[:, body - 1] = rotation.multiply(rotation.inverse(above), rot)
+        parent = rot
+    chain = target.chain(thigh, shin, foot)
+    low, high = skeleton.dof_limits.double()[chain].unbind(-1)
+    dof = dof.clone()
+    dof[:, chain] = skeleton.joint_rot_to_dof_curves(joint_rot)[:, chain].clamp(low, high)
+    sole = target.soles[SIDES.index(side)]
+    goals = (socket + near)[:, None] + rotation.rotate(foot_rot[:, None], sole)
+    points = [Point(target.roles[foot], spot, goals[:, i]) for i, spot in enumerate(sole)]
+    return reach(skeleton, root_pos, root_rot, dof, chain, points)
