@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isaacmm.amp.reward import RewardCombiner
 from isaacmm.amp.trainer import StyleTrainer
-from isaacmm.learn import gae
+from isaacmm.learn import gae, parallel
 from isaacmm.learn.rl_games.rollout import Batch, Rollouts
 from isaacmm.learn.schedule import AdaptiveRate
 from isaacmm.learn.survival import EpisodeMeter
@@ -46,6 +46,8 @@ class AMPAgent(A2CAgent):
         self.last_lr: float = float(config["learning_rate"])
         self.progress = 0.0
         self.seconds = 0.0
+        side_by_side = parallel.wanted(config.get("parallel_update", "auto"), self.ppo_device)
+        self.workers = self.model.a2c_network.workers = parallel.Workers(2 if side_by_side else 0)
         self.shuffle = torch.Generator(self.ppo_device).manual_seed(int(params.get("seed") or 0))
 
     # ------------------------------------------------------------------ train
@@ -63,8 +65,10 @@ class AMPAgent(A2CAgent):
         collected = time.perf_counter()
 
         stats = self._rewards_and_advantages(batch)
-        stats.update(self._update_policy(batch))
-        stats.update(self.style.update(batch.amp_obs.flatten(0, 1)))
+        for part in self.workers.together(
+            lambda: self._update_policy(batch), lambda: self._update_style(batch)
+        ):
+            stats.update(part)
         self.frame += batch.samples
         end = time.perf_counter()
         self.seconds += end - begin
@@ -84,7 +88,8 @@ class AMPAgent(A2CAgent):
         return stats
 
     def _rewards_and_advantages(self, batch: Batch) -> Stats:
-        style = self.style.reward(batch.amp_obs.flatten(0, 1)).view_as(batch.task_reward)
+        style = self.style.reward(batch.amp_obs.flatten(0, 1), batch.condition.flatten(0, 1))
+        style = style.view_as(batch.task_reward)
         # a world whose physics blew up is no evidence of style
         style = torch.where(batch.diverged, 0.0, style)
         reward = self.combiner(batch.task_reward, style, self.progress)
@@ -98,6 +103,11 @@ class AMPAgent(A2CAgent):
             "speed_error": float(batch.speed_error.mean()),
             "heading_error": float(batch.heading_error.mean()),
         }
+
+    def _update_style(self, batch: Batch) -> Stats:
+        return self.style.update(
+            batch.amp_obs.flatten(0, 1), batch.condition.flatten(0, 1), batch.reference.flatten()
+        )
 
     def _update_policy(self, batch: Batch) -> Stats:
         self.set_train()
@@ -122,6 +132,11 @@ class AMPAgent(A2CAgent):
         self.update_lr(self.last_lr)
         losses = (sums / updates).tolist()
         return dict(zip(("actor_loss", "critic_loss", "bounds_loss"), losses, strict=True)) | {"kl": float(kl)}
+
+    def trancate_gradients_and_step(self) -> None:
+        """rl-games' clipping and step, once the critic's gradients are there too."""
+        self.model.a2c_network.join()
+        super().trancate_gradients_and_step()
 
     def _dataset(self, batch: Batch) -> dict[str, Tensor]:
         """Flat tensors ``[T*N, ...]`` under the names of rl-games' loss."""

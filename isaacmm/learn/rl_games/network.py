@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
+import torch
 from rl_games.algos_torch import model_builder
 from rl_games.algos_torch.models import ModelA2CContinuousLogStd
 from rl_games.algos_torch.network_builder import A2CBuilder
 from rl_games.algos_torch.running_mean_std import RunningMeanStd
+from torch import Tensor
+
+from isaacmm.learn.parallel import Workers
 
 
 class AMPBuilder(A2CBuilder):
@@ -25,6 +30,47 @@ class AMPBuilder(A2CBuilder):
             learn = params["space"]["continuous"].get("learn_sigma", False)
             if self.fixed_sigma and not learn:
                 self.sigma.requires_grad_(False)
+            #: with these, a separate critic learns in a thread of its own
+            self.workers = Workers(0)
+            self._critic_backward: list[Future[None]] = []
+
+        def actor(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+            """Means and log standard deviations ``[n, D]`` of actions at normalised observations ``[n, O]``."""
+            out = self.actor_mlp(obs)
+            mu = self.mu_act(self.mu(out))
+            if self.fixed_sigma:
+                return mu, mu * 0.0 + self.sigma_act(self.sigma)
+            return mu, self.sigma_act(self.sigma(out))
+
+        def critic(self, obs: Tensor) -> Tensor:
+            """Normalised values ``[n, 1]`` of normalised observations ``[n, O]``."""
+            mlp = self.critic_mlp if self.separate else self.actor_mlp
+            return self.value_act(self.value(mlp(obs)))
+
+        def forward(self, obs_dict: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Any]:
+            """What rl-games' own returns: means, log standard deviations, values, states.
+
+            When training with workers, the critic is evaluated in one of them, and its backward pass starts
+            there as soon as the caller's reaches the values; :meth:`join` before using its gradients.
+            """
+            if not (self.workers and self.separate and torch.is_grad_enabled()):
+                return super().forward(obs_dict)
+            obs = obs_dict["obs"]
+            job = self.workers.submit(lambda: self.critic(obs))
+            mu, logstd = self.actor(obs)
+            behind = job.result()
+            values = behind.detach().requires_grad_()
+
+            def hand_over(gradient: Tensor) -> None:
+                self._critic_backward.append(self.workers.submit(lambda: behind.backward(gradient)))
+
+            values.register_hook(hand_over)
+            return mu, logstd, values, obs_dict.get("rnn_states")
+
+        def join(self) -> None:
+            """Wait for the critic's backward pass; raises what it raised."""
+            while self._critic_backward:
+                self._critic_backward.pop().result()
 
     def build(self, name: str, **kwargs: Any) -> AMPBuilder.Network:
         """The network of a loaded config."""
@@ -47,6 +93,17 @@ class AMPModel(ModelA2CContinuousLogStd):
                 self.value_mean_std = RunningMeanStd((self.value_size,))
             if self.normalize_input:
                 self.running_mean_std = RunningMeanStd(self.obs_shape)
+
+        def act(self, obs: Tensor) -> dict[str, Tensor]:
+            """Draw ``actions`` at ``obs [n, O]``, with ``mus``, ``sigmas`` and ``neglogp``; values are not needed."""
+            mu, logstd = self.a2c_network.actor(self.norm_obs(obs))
+            sigma = torch.exp(logstd)
+            actions = torch.normal(mu, sigma)
+            return {"actions": actions, "mus": mu, "sigmas": sigma, "neglogp": self.neglogp(actions, mu, sigma, logstd)}
+
+        def values(self, obs: Tensor) -> Tensor:
+            """Values ``[n]`` of ``obs [n, O]``, in units of reward."""
+            return self.denorm_value(self.a2c_network.critic(self.norm_obs(obs))).squeeze(-1)
 
 
 def register() -> None:
