@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -60,6 +61,7 @@ class Pose:
     leg: float
 
 
+@lru_cache(maxsize=16)
 def rest(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Body positions ``[B, 3]`` and rotations ``[B, 4]`` of the zero pose (float64)."""
     zero = torch.zeros(3, dtype=torch.float64)
@@ -77,6 +79,10 @@ def upright(skeleton: Skeleton, roles: dict[str, int]) -> Tensor:
     if top is None:
         raise MotionError("a skeleton needs a chest or a head to tell which way is up")
     up = pos[top] - 0.5 * (left + right)
+    # A spine that is bent in the zero pose tells nothing; its first bone is fixed to the pelvis.
+    first = pos[_child_towards(skeleton, roles["pelvis"], top)] - pos[roles["pelvis"]]
+    if float(first.norm()) > 0.02 and float(unit(first) @ unit(up)) < 0.8:
+        up = first
     vertical = up.new_tensor([0.0, 0.0, 1.0])
     # A zero pose that stands upright says so better than the spine, which leans.
     if float(unit(up) @ vertical) > math.cos(math.radians(25.0)):
@@ -136,29 +142,40 @@ def _held(skeleton: Skeleton, roles: dict[str, int], limb: str) -> bool:
 def _trunk(skeleton: Skeleton, roles: dict[str, int], body_pos: Tensor, body_rot: Tensor) -> dict[str, Tensor]:
     """Anatomical frames ``[T, 4]`` of pelvis, chest and head.
 
-    A zero pose that stands gives all of them. Otherwise each has to tell by what hangs on it: the hips on the
-    pelvis, shoulders and neck on the chest; the head is taken to look, on the whole, where the chest faces.
+    A zero pose that stands gives all of them. Otherwise each tells by what hangs on it: the hips on the pelvis,
+    shoulders and neck on the chest; the head is taken to look, on the whole, where the chest faces.
     """
     zero_pos, zero_rot = rest(skeleton)
     stand = upright(skeleton, roles)
-    bodies = {role: roles[role] for role in ("pelvis", "chest", "head") if role in roles}
-    fixed = {role: rotation.multiply(rotation.inverse(zero_rot[body]), stand) for role, body in bodies.items()}
+    fixed = {
+        role: rotation.multiply(rotation.inverse(zero_rot[roles[role]]), stand)
+        for role in ("pelvis", "chest", "head")
+        if role in roles
+    }
     if not all(_held(skeleton, roles, f"{side}_leg") for side in SIDES):
-        if {"chest", "left_upper_arm", "right_upper_arm"} <= set(roles):
-            chest = bodies["chest"]
-            left, right = (zero_pos[_child_towards(skeleton, chest, roles[f"{s}_upper_arm"])] for s in SIDES)
-            top = zero_pos[_child_towards(skeleton, chest, roles["head"])] if "head" in roles else 0.5 * (left + right)
-            seen = trunk_frame(left - right, top - zero_pos[chest])
-            fixed["chest"] = rotation.multiply(rotation.inverse(zero_rot[chest]), seen)
-        if "head" in bodies:
-            holder = "chest" if "chest" in bodies else "pelvis"
-            frame = rotation.multiply(body_rot[:, bodies[holder]], fixed[holder])
-            level = rotation.heading(frame)
+
+        def across(role: str, part: str) -> Tensor:
+            """From right to left, seen from a body, on average over the clip."""
+            left, right = (body_pos[:, roles[f"{side}_{part}"]] for side in SIDES)
+            return rotation.rotate_inverse(body_rot[:, roles[role]], left - right).mean(dim=0)
+
+        up = rotation.rotate(fixed["pelvis"], zero_pos.new_tensor([0.0, 0.0, 1.0]))
+        fixed["pelvis"] = trunk_frame(across("pelvis", "thigh"), up)
+        if {"chest", "head", "left_upper_arm", "right_upper_arm"} <= set(roles):
+            chest = roles["chest"]
+            top = zero_pos[_child_towards(skeleton, chest, roles["head"])] - zero_pos[chest]
+            if float(top.norm()) < 0.02:
+                top = zero_pos[roles["head"]] - zero_pos[chest]
+            up = rotation.rotate_inverse(zero_rot[chest], top)
+            fixed["chest"] = trunk_frame(across("chest", "upper_arm"), up)
+        if "head" in roles:
+            holder = "chest" if "chest" in roles else "pelvis"
+            frame = rotation.multiply(body_rot[:, roles[holder]], fixed[holder])
             steep = rotation.rotate(frame, frame.new_tensor([0.0, 0.0, 1.0]))[:, 2] < 0.8
-            level = torch.where(steep[:, None], frame, level)
-            relative = rotation.multiply(rotation.inverse(body_rot[:, bodies["head"]]), level)
+            level = torch.where(steep[:, None], frame, rotation.heading(frame))
+            relative = rotation.multiply(rotation.inverse(body_rot[:, roles["head"]]), level)
             fixed["head"] = _mean_rotation(relative)
-    return {role: rotation.multiply(body_rot[:, body], fixed[role]) for role, body in bodies.items()}
+    return {role: rotation.multiply(body_rot[:, roles[role]], q) for role, q in fixed.items()}
 
 
 def _child_towards(skeleton: Skeleton, body: int, descendant: int) -> int:

@@ -67,7 +67,7 @@ def _between(correction: Tensor, known: list[tuple[int, int]]) -> Tensor:
     correction = correction.clone()
     correction[: known[0][0]] = correction[known[0][0]]
     correction[known[-1][1] + 1 :] = correction[known[-1][1]]
-    for (_, last), (first, _) in zip(known, known[1:]):
+    for (_, last), (first, _) in zip(known, known[1:], strict=False):
         t = torch.arange(1, first - last, dtype=correction.dtype) / (first - last)
         t = smoothstep(t)[:, None]
         correction[last + 1 : first] = (1 - t) * correction[last] + t * correction[first]

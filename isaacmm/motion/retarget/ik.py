@@ -87,6 +87,8 @@ def reach(
             rows.append((torch.linalg.cross(axes, lever) * above[k][:, None]).mT * point.weight)
             errors.append((point.goal - at) * point.weight)
         jacobian, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
+        if float(error.abs().max()) < 1e-6:
+            break
         gradient = (jacobian.mT @ error[..., None])[..., 0]
         angles = dof[:, dofs]
         stuck = ((angles <= low + 1e-9) & (gradient < 0)) | ((angles >= high - 1e-9) & (gradient > 0))

@@ -33,10 +33,11 @@ _STRETCH = 0.9995
 
 @dataclass(eq=False)
 class Retargeted:
-    """The clip on the character, and what was lost on the way."""
+    """The clip on the character, what was lost on the way, and the source's joints ``[T, B, 3]`` m as scaled."""
 
     motion: Motion
     residuals: Residuals
+    placed: Tensor
 
 
 @dataclass(eq=False)
@@ -121,7 +122,8 @@ def retarget(
     found = joint_map if isinstance(joint_map, RoleMap) else load_map(joint_map) if joint_map else None
     found = found or detect(motion.skeleton.names)
     if not found.fits(motion.skeleton.names):
-        raise MotionError(f"joint map '{found.name}' does not fit this skeleton ({', '.join(motion.skeleton.names[:5])})")
+        some = ", ".join(motion.skeleton.names[:5])
+        raise MotionError(f"joint map '{found.name}' does not fit this skeleton ({some}, ...)")
     target = Target(character, detect(character.skeleton.names).bind(character.skeleton.names))
     pose = anatomy.read_pose(motion, found.bind(motion.skeleton.names))
     scale = target.leg / pose.leg
@@ -160,7 +162,7 @@ def retarget(
              if target.roles[role] == skeleton.body(foot)]  # fmt: skip
     result.contacts = pose.touching[:, order]
     report = residuals.measure(motion, found, pose, result, target, outside, drop, scale)
-    return Retargeted(result, report)
+    return Retargeted(result, report, scale * (motion.fk()[0].double() - origin) + shift)
 
 
 def _angles(target: Target, pose: Pose, root_rot: Tensor) -> tuple[Tensor, Tensor]:
