@@ -176,6 +176,8 @@ class HumanoidMM(HumanoidAMP):
         """Matched reset: draw a command, begin in the midst of clips that do it (random among the best)."""
         n = len(ids)
         velocity, turn, _, mode = self.command.draw(n)
+        if self.command.source is not None:
+            velocity, _, turn = self._told(ids, torch.zeros(n, device=self.device))
         position, facing = self.command.steady(velocity, turn)
         rows = self._matching_rows(self.database.condition(position, facing))
         if self.reset_kind == "default":
@@ -185,13 +187,21 @@ class HumanoidMM(HumanoidAMP):
         self.steps[ids] = 0
         self.playhead[ids] = rows
         self.root_yaw = self.root_yaw.index_put((ids,), self.table.yaw[rows])
-        self.command.reset(ids, rotation.wrap_angle(self.database.track.yaw[rows]), velocity, turn, mode)
+        yaw = rotation.wrap_angle(self.database.track.yaw[rows])
+        self.command.reset(ids, yaw, velocity, turn, mode)
+        if self.command.source is not None:
+            self.command.yaw[ids] = self._told(ids, yaw)[1]
         self.condition = self.condition.index_put((ids,), self._predict()[ids])
         following = torch.where(self.database.rows_left(rows) >= PHASES, rows + PHASES, rows)
         self.twins.reset(ids, following, self.condition[ids])
         self.reference = self.reference.index_put((ids,), following)
         if self.twin_pose is not None:
             self.twin_pose.reset(ids)
+
+    def _told(self, ids: Tensor, yaw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Velocity, facing and turn rate that the command's source begins with in worlds ``ids``, facing ``yaw``."""
+        root = self.simulator.state().root_pos[:, :2]
+        return self.command.told(ids, yaw, self.steps * self.dt, root, self.root_yaw)
 
     def _matching_rows(self, condition: Tensor) -> Tensor:
         """A random one of the rows whose path is closest to ``condition [n, K]``."""

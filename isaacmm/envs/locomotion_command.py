@@ -149,7 +149,8 @@ class LocomotionCommand:
         """One control step; worlds whose time is up get a new command (see :class:`Source` for the arguments)."""
         if self.source is not None:
             self.velocity, self.yaw, self.turn_rate = self.source.command(time, root_pos, root_yaw)
-            self.spring.step(self.velocity, self.yaw, self.turn_rate, self.dt)
+            # the source says where to face now; a step of the spring begins a control step ago
+            self.spring.step(self.velocity, self.yaw - self.turn_rate * self.dt, self.turn_rate, self.dt)
             return
         self.steps_left -= 1
         ids = (self.steps_left <= 0).nonzero().flatten()
@@ -163,6 +164,22 @@ class LocomotionCommand:
         if self.leash > 0:
             self.yaw = self._held(self.yaw, root_yaw)
             self.spring.yaw = self._held(self.spring.yaw, root_yaw)
+
+    def told(
+        self, ids: Tensor, yaw: Tensor, time: Tensor, root_pos: Tensor, root_yaw: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the source first says to worlds ``ids [n]``, which begin at the origin of the ground facing ``yaw [n]``.
+
+        The other arguments are those of :class:`Source`, of all worlds. Returns velocity, facing and turn rate ``[n]``.
+        """
+        assert self.source is not None
+        time, root_pos, root_yaw = time.clone(), root_pos.clone(), root_yaw.clone()
+        time[ids], root_pos[ids], root_yaw[ids] = 0.0, 0.0, yaw
+        begin = getattr(self.source, "reset", None)  # scripts and paths are laid where a character begins
+        if begin is not None:
+            begin(ids, root_pos[ids], yaw)
+        velocity, facing, turn = self.source.command(time, root_pos, root_yaw)
+        return velocity[ids], facing[ids], turn[ids]
 
     def predict(self, root_yaw: Tensor) -> tuple[Tensor, Tensor]:
         """Path and facings of the next second, ``[N, K, 2]`` each, seen from a body facing ``root_yaw [N]``."""
