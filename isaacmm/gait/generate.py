@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from isaacmm import rotation
-from isaacmm.gait import gaits, transitions
+from isaacmm.gait import gaits, steps, transitions
 from isaacmm.gait.body import ASSET, Body
 from isaacmm.gait.idle import stand
 from isaacmm.gait.laws import plan
@@ -25,7 +25,8 @@ FPS = 60.0
 
 @dataclass(frozen=True)
 class Spec:
-    """One clip: name, manner, speed (m/s), curvature (1/m, left positive), tags, seconds.
+    """One clip: name, manner, speed (m/s), curvature (1/m, left positive), tags, seconds (0: as long as it takes),
+    `angle` degrees turned on the spot.
 
     A clip whose name has `_right` is the mirror image of the one with `_left`.
     """
@@ -36,6 +37,7 @@ class Spec:
     curvature: float = 0.0
     tags: tuple[str, ...] = ()
     seconds: float = 8.0
+    angle: float = 0.0
 
     @property
     def steady(self) -> bool:
@@ -58,6 +60,17 @@ def specs() -> list[Spec]:
         for v in (0.8, 1.2, 1.6)
         for side in ("left", "right")
     ]
+    out += [
+        Spec(f"turn_{side}_{angle}", "turn", 0.0, 0.0, ("turn-in-place", f"turn-{side}"), 0.0, sign * angle)
+        for angle in (45, 90, 180)
+        for side, sign in (("left", 1.0), ("right", -1.0))
+    ]
+    out += [
+        Spec(f"side_{side}_{v:.1f}", "side", v, tags=("walk", "side", f"side-{side}"), seconds=0.0)
+        for v in (0.3, 0.5)
+        for side in ("left", "right")
+    ]
+    out += [Spec(f"back_{v:.1f}", "back", v, tags=("walk", "back"), seconds=0.0) for v in (0.4, 0.7)]
     return out
 
 
@@ -87,31 +100,44 @@ def to_motion(take: Take, skeleton: Skeleton, spec: Spec) -> Motion:
     return motion
 
 
+def _take(spec: Spec, body: Body, stream: int, table: dict[str, np.ndarray]) -> Take:
+    """The raw arrays of a clip or, where there are two sides, of the left one."""
+    if spec.manner == "idle":
+        return stand(body, spec.seconds, FPS, stream)
+    if spec.manner == "start":
+        return transitions.start(body, spec.speed, "left", FPS, stream, table)
+    if spec.manner == "stop":
+        return transitions.stop(body, spec.speed, "left", FPS, stream, table)
+    if spec.manner == "turn":
+        return steps.turn(body, np.deg2rad(abs(spec.angle)), FPS, stream)
+    if spec.manner == "side":
+        return steps.sideways(body, spec.speed, FPS, stream)
+    if spec.manner == "back":
+        return steps.backwards(body, spec.speed, FPS, stream)
+    gait = plan(spec.speed, body.leg_length, spec.manner == "run")
+    parameters = gaits.parameters(spec.manner, spec.speed, table)
+    return travel(body, gait, parameters, abs(spec.curvature), spec.seconds, FPS, stream)
+
+
 def make(
-    spec: Spec, skeleton: Skeleton, body: Body, seed: int = 0, table: dict[str, np.ndarray] | None = None
+    spec: Spec,
+    skeleton: Skeleton,
+    body: Body,
+    seed: int = 0,
+    table: dict[str, np.ndarray] | None = None,
+    takes: dict[str, Take] | None = None,
 ) -> Motion:
-    """One clip. Every clip has a random stream of its own, so that it does not matter which ones are made."""
+    """One clip. Every clip has a random stream of its own, so that it does not matter which ones are made.
+
+    `takes` keeps what has been made, by the name of the left one, so that its mirror image costs nothing.
+    """
     mirrored = "_right" in spec.name
     stream_name = spec.name.replace("_right", "_left")
     stream = int(np.random.SeedSequence([seed, *stream_name.encode()]).generate_state(1)[0])
-    table = table or gaits.load()
-    if spec.manner == "idle":
-        take = stand(body, spec.seconds, FPS, stream)
-    elif spec.manner == "start":
-        take = transitions.start(body, spec.speed, "left", FPS, stream, table)
-    elif spec.manner == "stop":
-        take = transitions.stop(body, spec.speed, "left", FPS, stream, table)
-    else:
-        gait = plan(spec.speed, body.leg_length, spec.manner == "run")
-        take = travel(
-            body,
-            gait,
-            gaits.parameters(spec.manner, spec.speed, table),
-            abs(spec.curvature),
-            spec.seconds,
-            FPS,
-            stream,
-        )
+    takes = {} if takes is None else takes
+    if stream_name not in takes:
+        takes[stream_name] = _take(spec, body, stream, table or gaits.load())
+    take = takes[stream_name]
     motion = to_motion(take, skeleton, spec)
     if mirrored:
         motion = motion.mirror()
@@ -128,9 +154,10 @@ def generate(
     """Write the chosen clips into a folder and return them."""
     body, skeleton, table = Body.load(ASSET), Skeleton.from_mjcf(ASSET), gaits.load()
     out.mkdir(parents=True, exist_ok=True)
-    motions = []
+    motions: list[Motion] = []
+    takes: dict[str, Take] = {}
     for i, spec in enumerate(chosen):
-        motions.append(make(spec, skeleton, body, seed, table))
+        motions.append(make(spec, skeleton, body, seed, table, takes))
         motions[-1].save(out / f"{spec.name}.npz")
         if report:
             report(i, spec, motions[-1])

@@ -23,7 +23,7 @@ class Journey:
 
     `t` `[T]` s; `phase` `[T]` cycles and `parameters` `[T, P]` of trunk and arms (`pattern`); `frame` the pelvis path;
     `feet` stances of "right" and "left"; `extra` angles (rad, `[T]`) added to single hinges; `vary` see `carry`;
-    `running` allows flight; `fixed` `[T]` bool: where the pelvis path is left alone.
+    `fixed` `[T]` bool: where the pelvis path is left alone; `reach` the share of its length a leg may be stretched to.
     """
 
     t: np.ndarray
@@ -34,8 +34,8 @@ class Journey:
     fps: float
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     vary: dict[str, np.ndarray] = field(default_factory=dict)
-    running: bool = False
     fixed: np.ndarray | None = None
+    reach: float = REACH[False]
 
 
 def lower(need: np.ndarray, fps: float) -> np.ndarray:
@@ -69,7 +69,7 @@ def perform(body: Body, journey: Journey, rounds: int = 8, margin: float = 0.006
             reach = np.stack(
                 [set_leg(body, side, root_pos, root_rot, dofs, *tracks[side][:2]) for side in SIDES], -1
             ).max(-1)
-            need = (reach - REACH[journey.running]) * leg
+            need = (reach - journey.reach) * leg
             if need.max() <= 0:
                 break
             lift -= 1.3 * lower(np.maximum(need, 0), fps)

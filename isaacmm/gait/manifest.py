@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isaacmm import rotation
 from isaacmm.gait.body import Body
 from isaacmm.gait.generate import GENERATOR_VERSION, Spec
 from isaacmm.gait.laws import plan
-from isaacmm.gait.measure import Figures, measure
+from isaacmm.gait.measure import Figures, measure, strikes
 from isaacmm.motion.clip import Motion
 
 STATEMENT = (
@@ -37,14 +39,25 @@ def figures(motion: Motion, body: Body) -> Figures:
 
 
 def travelling_speed(spec: Spec, motion: Motion) -> float:
-    """Mean speed (m/s) over one gait cycle of the moving part of an unsteady clip: the last one of a start, the first
-    one of a stop."""
-    if not spec.speed:
+    """Mean speed (m/s) over the part of an unsteady clip that is steady: the last gait cycle of a start, the first one
+    of a stop, between the second and the last but one landing of the left foot otherwise."""
+    if not spec.speed or motion.contacts is None:
         return 0.0
-    frames = round(motion.fps * plan(spec.speed, Body.load().leg_length).duration)
     path = motion.root_pos[:, :2].double()
-    way = path[-1] - path[-1 - frames] if spec.manner == "start" else path[frames] - path[0]
-    return float(way.norm()) * motion.fps / frames
+    if spec.manner in ("start", "stop"):
+        frames = round(motion.fps * plan(spec.speed, Body.load().leg_length).duration)
+        first, last = (-1 - frames, -1) if spec.manner == "start" else (0, frames)
+    else:
+        landings = strikes(motion.contacts[:, 1].numpy().astype(bool))
+        first, last = int(landings[1]), int(landings[-2])
+        frames = last - first
+    return float((path[last] - path[first]).norm()) * motion.fps / frames
+
+
+def turned(motion: Motion) -> float:
+    """Degrees from the first heading to the last one, left positive."""
+    yaw = rotation.yaw(motion.root_rot.double()).numpy()
+    return float(np.rad2deg(np.unwrap(yaw)[-1] - yaw[0]))
 
 
 def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
@@ -60,6 +73,7 @@ def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
         "frames": motion.num_frames,
         "fps": motion.fps,
         "measured": {
+            "turned_degrees": round(turned(motion), 1),
             "speed": round(found.speed if cycles else travelling_speed(spec, motion), 3),
             "curvature": round(found.curvature, 3) if cycles else None,
             "stance_percent": round(100 * found.stance, 1),
