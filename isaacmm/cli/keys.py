@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "headless": Rule("bool"),
     "export_bvh": Rule("bool"),
     "export_onnx": Rule("bool"),
+    "export_video": Rule("bool"),
     "capture_video": Rule("bool"),
     "debug": Rule("bool"),
     # the task

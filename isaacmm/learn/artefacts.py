@@ -42,7 +42,8 @@ def after_training(cfg: DictConfig, run: Run, path: Path) -> None:
             made.onnx()
         if cfg.export_bvh:
             made.bvh()
-        made.film(FILM_SECONDS)
+        if cfg.export_video:
+            made.film(FILM_SECONDS)
         made.report()
     run.console.log(f"artefacts took {time.monotonic() - began:.1f} s")
 

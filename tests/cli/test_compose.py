@@ -119,7 +119,7 @@ def test_a_minibatch_set_by_hand_is_refused_with_one_that_fits(clip: str) -> Non
     ("word", "answer"),
     [
         ("task=HumanoidAPM", "'HumanoidAMP'"),
-        ("task=HumanoidMM", "tasks there are: "),
+        ("task=HumanoidXX", "tasks there are: "),
         ("preset=gpuu", "'gpu'"),
         ("train=HumanoidAMPPP", "'HumanoidAMPPPO'"),
         ("motion=nothing_like_it", "path to a clip"),

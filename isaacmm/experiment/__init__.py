@@ -1,0 +1,1 @@
+"""Experiments: many trainings that differ in named ways, compared with error bars."""

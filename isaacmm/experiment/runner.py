@@ -1,0 +1,116 @@
+"""Trainings of an experiment, several processes side by side; what is finished is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from isaacmm.errors import IsaacmmError
+from isaacmm.experiment.design import Cell, Design
+
+#: Written into a run's folder when it is through.
+RESULT = "evaluation.json"
+#: So often a training is tried before it counts as failed.
+TRIES = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        cell: what is special about it.
+        seed: of everything random.
+        folder: ``<root>/<cell>_s<seed>``.
+    """
+
+    cell: Cell
+    seed: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there, complete."""
+        try:
+            return bool(json.loads((self.folder / RESULT).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return False
+
+    def command(self, design: Design, iterations: int, threads: int, more: Sequence[str]) -> list[str]:
+        """The command line, or that of going on where it was interrupted."""
+        place = [f"runs_dir={self.folder.parent}", f"experiment={self.folder.name}"]
+        place += ["export_bvh=False", "export_onnx=False", "export_video=False"]
+        if (self.folder / "nn" / "last.pth").exists():
+            return [sys.executable, "-m", "isaacmm", *place, "resume=True"]
+        words = [*design.base, *self.cell.words, *more, f"seed={self.seed}", f"max_iterations={iterations}"]
+        return [sys.executable, "-m", "isaacmm", *words, *place, f"threads={threads}", "max_minutes=100000"]
+
+
+def jobs(design: Design, cells: Sequence[Cell], seeds: int, root: Path) -> list[Job]:
+    """All trainings, seed by seed, so that an interrupted experiment has every cell."""
+    return [Job(cell, seed, root / f"{cell.name}_s{seed}") for seed in range(1, seeds + 1) for cell in cells]
+
+
+def run(design: Design, todo: Sequence[Job], iterations: int, parallel: int, more: Sequence[str]) -> list[Job]:
+    """Train whatever is not done yet. Returns the jobs that failed.
+
+    Ctrl-C asks the running trainings to save and ends; the same command goes on.
+    """
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    waiting = [job for job in todo if not job.done]
+    running: list[tuple[Job, subprocess.Popen[bytes]]] = []
+    failed: list[Job] = []
+    bar = tqdm(total=len(todo), initial=len(todo) - len(waiting), unit="run", dynamic_ncols=True)
+    tries: dict[Path, int] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                job = waiting.pop(0)
+                running.append((job, _start(design, job, iterations, threads, more)))
+                tries[job.folder] = tries.get(job.folder, 0) + 1
+            time.sleep(0.5)
+            for entry in list(running):
+                job, process = entry
+                if process.poll() is None:
+                    continue
+                running.remove(entry)
+                if job.done:
+                    bar.update(1)
+                elif tries[job.folder] < TRIES:
+                    waiting.insert(0, job)
+                else:
+                    failed.append(job)
+                    bar.write(f"failed: {job.folder.name}; see {job.folder.parent / (job.folder.name + '.log')}")
+            bar.set_postfix_str(", ".join(job.folder.name for job, _ in running), refresh=True)
+    except KeyboardInterrupt:
+        for _, process in running:
+            process.send_signal(signal.SIGINT)
+        for _, process in running:
+            process.wait(timeout=120)
+        raise IsaacmmError("stopped; the same command goes on where it was") from None
+    finally:
+        bar.close()
+    return failed
+
+
+def _start(design: Design, job: Job, iterations: int, threads: int, more: Sequence[str]) -> subprocess.Popen[bytes]:
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    log = (job.folder.parent / f"{job.folder.name}.log").open("ab")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    try:
+        # a group of its own: Ctrl-C reaches it through us, once
+        return subprocess.Popen(
+            job.command(design, iterations, threads, more), stdout=log, stderr=log, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+    finally:
+        log.close()
