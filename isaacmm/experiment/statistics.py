@@ -1,4 +1,7 @@
-"""Interquartile means with bootstrap intervals: Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice"."""
+"""Interquartile means with bootstrap intervals.
+
+Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice", sec. 4.
+"""
 
 from __future__ import annotations
 
