@@ -9,9 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.envs.humanoid_amp import HumanoidAMP
+from isaacmm.envs.humanoid_mm import HumanoidMM
 from isaacmm.errors import ConfigError
+from isaacmm.evaluate import ghost
 from isaacmm.learn.policy import Policy
 from isaacmm.motion.clip import Motion
 
@@ -32,12 +35,23 @@ class Rollout:
         character: who moved.
         fps: frames per second (the control rate).
         root_pos, root_rot, dof_pos: ``[T, N, 3]`` m, ``[T, N, 4]``, ``[T, N, D]`` rad.
-        command: ``direction [T, N, 2]`` unit vector on the ground, ``speed [T, N]`` m/s.
+        command: ``direction [T, N, 2]`` unit vector on the ground, ``speed [T, N]`` m/s. Of HumanoidMM besides
+            (:class:`~isaacmm.envs.locomotion_command.LocomotionCommand`): ``velocity`` and ``goal_velocity
+            [T, N, 2]`` m/s (forward, left of the commanded facing; what the spring has reached, and what it goes
+            for), ``facing`` and ``goal_facing [T, N]`` rad, world, likewise, ``turn_rate [T, N]`` rad/s,
+            ``condition [T, N, 4K]``, and what that means: ``future_position`` m and ``future_facing
+            [T, N, K, 2]`` in the heading frame.
         done: ``[T, N]`` bool, the episode ended with this frame.
         contact: ``[T, N, F]`` bool, the foot touches the ground.
         reward: name -> ``[T, N]``, of the step that begins in this frame.
         survival: ``[W]`` s until the first fall, at most ``T / fps``; of *all* worlds recorded, also
             of those whose frames were not kept.
+        twin: of HumanoidMM, the clip moment that answers the command: ``row [T, N]`` int64, and its pose (jumps
+            faded): ``height [T, N]`` m, ``tilt [T, N, 4]`` the root's rotation without the heading, ``dof_pos
+            [T, N, D]`` rad.
+        script: name of what steered the worlds; empty where chance did. Then only each world's first episode
+            counts: who falls has left the script.
+        path: ``[N, M, 2]`` m, the line on the ground that each world was to follow, if there was one.
     """
 
     character: CharacterModel
@@ -50,6 +64,9 @@ class Rollout:
     contact: Tensor
     reward: dict[str, Tensor] = field(default_factory=dict)
     survival: Tensor = field(default_factory=lambda: torch.zeros(0))
+    twin: dict[str, Tensor] = field(default_factory=dict)
+    script: str = ""
+    path: Tensor | None = None
 
     @property
     def num_frames(self) -> int:
@@ -73,8 +90,13 @@ class Rollout:
         return torch.cat((torch.zeros_like(ended[:1]), ended[:-1]))
 
     def segment(self, world: int) -> tuple[int, int]:
-        """First frame and end (not included) of the longest episode of ``world``, the earliest of equals."""
+        """First frame and end (not included) of the longest episode of ``world``, the earliest of equals.
+
+        Of a steered world, the first episode.
+        """
         ends = (self.done[:, world].nonzero().flatten() + 1).tolist()
+        if self.script:
+            return 0, [*ends, self.num_frames][0]
         bounds = [0, *ends]
         if bounds[-1] != self.num_frames:
             bounds.append(self.num_frames)
@@ -111,8 +133,9 @@ def record(
     deterministic: bool = True,
     keep: int | None = None,
     seed: int | None = None,
-    style: Callable[[Tensor], Tensor] | None = None,
+    style: Callable[[Tensor, Tensor], Tensor] | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    once: bool = False,
 ) -> Rollout:
     """Play ``policy`` in fresh episodes of all worlds of ``env``.
 
@@ -125,8 +148,10 @@ def record(
         keep: keep the frames of so many worlds (the first ones); None keeps all. Survival is measured
             in all worlds either way.
         seed: of starting states, commands and noise; None goes on with the environment's own.
-        style: discriminator; its logits of every transition are kept as reward ``style_logit``.
+        style: discriminator of observations and conditions; its logits of every transition are kept as reward
+            ``style_logit``.
         stopped: asked before every step; True ends the recording early.
+        once: end as soon as no world is in its first episode any more.
 
     Raises:
         ConfigError: observation sizes of policy and environment differ, or not a single step.
@@ -159,9 +184,11 @@ def record(
         survived = torch.where(first, torch.full_like(survived, t + 1.0), survived)
         terms = dict(info["reward_terms"])
         if style is not None:
-            terms["style_logit"] = style(info["amp_obs"])
+            terms["style_logit"] = style(info["amp_obs"], info["condition"])
         recorder.after(t, terminated | truncated, terms)
         made = t + 1
+        if once and recorder.all_ended(made):
+            break
     if made == 0:
         raise ConfigError("stopped before the first step of the recording")
     return recorder.rollout(made, survived.clamp(max=made) * env.dt)
@@ -176,7 +203,8 @@ class _Recorder:
         self.measured = "contact_force" in env.simulator.capabilities
         self.root_pos, self.root_rot = torch.zeros(steps, n, 3), torch.zeros(steps, n, 4)
         self.dof_pos = torch.zeros(steps, n, dofs)
-        self.direction, self.speed = torch.zeros(steps, n, 2), torch.zeros(steps, n)
+        self.command: dict[str, Tensor] = {}
+        self.row = torch.zeros(steps, n, dtype=torch.int64)
         self.done = torch.zeros(steps, n, dtype=torch.bool)
         self.contact = torch.zeros(steps, n, feet, dtype=torch.bool)
         self.reward: dict[str, Tensor] = {}
@@ -187,8 +215,10 @@ class _Recorder:
         self.root_pos[t] = state.root_pos[:n]
         self.root_rot[t] = state.root_rot[:n]
         self.dof_pos[t] = state.dof_pos[:n]
-        self.direction[t] = self.env.command.direction()[:n]
-        self.speed[t] = self.env.command.speed[:n]
+        for name, value in self._commands().items():
+            self._keep(self.command, name, t, value)
+        if isinstance(self.env, HumanoidMM):
+            self.row[t] = self.env.reference[:n]
         if self.measured and state.contact_force is not None:
             self.contact[t] = state.contact_force[:n, self.env.character.foot_ids, 2] > CONTACT_FORCE
         else:
@@ -199,25 +229,53 @@ class _Recorder:
         """How step ``t`` went."""
         self.done[t] = done[: self.n]
         for name, value in terms.items():
-            if name not in self.reward:
-                self.reward[name] = torch.zeros(self.done.shape)
-            self.reward[name][t] = value[: self.n]
+            self._keep(self.reward, name, t, value)
+
+    def all_ended(self, steps: int) -> bool:
+        """Whether every world's first episode ended within the first ``steps`` frames."""
+        return bool(self.done[:steps].any(0).all())
 
     def rollout(self, steps: int, survival: Tensor) -> Rollout:
         """What was recorded in the first ``steps`` frames."""
+        fresh = torch.cat((torch.ones_like(self.done[:1]), self.done[:-1]))[:steps]
         if self.measured and steps > 1:
             # nothing has been measured yet in the first frame of an episode: take the second's
-            fresh = torch.cat((torch.ones_like(self.done[:1]), self.done[:-1]))[: steps - 1]
-            self.contact[: steps - 1][fresh] = self.contact[1:steps][fresh]
+            first = fresh[: steps - 1]
+            self.contact[: steps - 1][first] = self.contact[1:steps][first]
+        command = {name: value[:steps] for name, value in self.command.items()}
+        twin: dict[str, Tensor] = {}
+        if isinstance(self.env, HumanoidMM):
+            command |= ghost.futures(self.env.database, command["condition"])
+            twin = ghost.poses(self.env, self.row[:steps], fresh)
         return Rollout(
             character=self.env.character.to("cpu"),
             fps=1.0 / self.env.dt,
             root_pos=self.root_pos[:steps],
             root_rot=self.root_rot[:steps],
             dof_pos=self.dof_pos[:steps],
-            command={"direction": self.direction[:steps], "speed": self.speed[:steps]},
+            command=command,
             done=self.done[:steps],
             contact=self.contact[:steps],
             reward={name: value[:steps] for name, value in self.reward.items()},
             survival=survival.cpu(),
+            twin=twin,
         )
+
+    def _commands(self) -> dict[str, Tensor]:
+        command = self.env.command
+        told = {"direction": command.direction(), "speed": command.speed}
+        if isinstance(self.env, HumanoidMM):
+            told |= {
+                "velocity": command.spring.velocity,
+                "goal_velocity": command.velocity,
+                "facing": command.spring.yaw,
+                "goal_facing": rotation.wrap_angle(command.yaw),
+                "turn_rate": command.turn_rate,
+                "condition": self.env.condition,
+            }
+        return told
+
+    def _keep(self, store: dict[str, Tensor], name: str, t: int, value: Tensor) -> None:
+        if name not in store:
+            store[name] = torch.zeros(len(self.done), self.n, *value.shape[1:])
+        store[name][t] = value[: self.n]
