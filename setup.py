@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "roma>=1.5,<2",
     "numpy>=2.0,<3",
     "scipy>=1.13,<2",
+    "numba>=0.61",
     "trimesh>=4.4",
     "onnx>=1.17,<2",
     "onnxruntime>=1.20,<2",
