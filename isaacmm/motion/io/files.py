@@ -145,6 +145,18 @@ def local_to_joint(local: Tensor, skeleton: Skeleton) -> Tensor:
     return rotation.multiply(rotation.inverse(rest), local[:, 1:])
 
 
+def onto(skeleton: Skeleton, own: Skeleton, root_rot: Tensor, joint_rot: Tensor, path: Path) -> Tensor:
+    """Joint rotations of a clip on its ``own`` skeleton for the bodies of ``skeleton``, by name.
+
+    Raises:
+        MotionError: names or trees differ.
+    """
+    order = map_bodies(own.names, own.parents, own.offsets, skeleton, path)
+    rest = own.rest_rotations[1:].to(joint_rot)
+    local = torch.cat((root_rot.to(joint_rot)[:, None], rotation.multiply(rest, joint_rot)), dim=1)
+    return local_to_joint(local[:, order], skeleton)
+
+
 def as_tensor(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
     """A copy of ``array`` as a tensor (numbers only)."""
     return torch.as_tensor(np.ascontiguousarray(array)).to(dtype)

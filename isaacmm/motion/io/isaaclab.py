@@ -106,3 +106,38 @@ def _compare_bodies(motion: Motion, stored: np.ndarray, names: list[str], path: 
             100 * float(error[worst]),
             shared[worst],
         )
+
+
+def write(motion: Motion, path: Path) -> None:
+    """Write what Isaac Lab's AMP loader reads; the skeleton needs hinges.
+
+    ``dof_positions`` are hinge angles (see :func:`read` for what its own clips hold there).
+    """
+    skeleton = motion.skeleton
+    if not skeleton.num_dofs:
+        raise MotionError(
+            f"{path}: Isaac Lab's clips hold hinge angles, and this motion's skeleton has none; retarget it to a "
+            "character first."
+        )
+    pos, rot = (part.cpu() for part in motion.fk())
+    dofs, step = motion.dof_pos().cpu(), 1.0 / motion.fps
+
+    def speed(values: torch.Tensor) -> np.ndarray:
+        rates = (
+            torch.gradient(values, spacing=step, dim=0)[0] if len(values) > 1 else torch.zeros_like(values)
+        )
+        return rates.numpy().astype(np.float32)
+
+    with files.atomic(path) as file:
+        np.savez(
+            file,
+            fps=np.array(float(motion.fps)),
+            dof_names=np.array(skeleton.dof_names),
+            body_names=np.array(skeleton.names),
+            dof_positions=dofs.numpy().astype(np.float32),
+            dof_velocities=speed(dofs),
+            body_positions=pos.numpy().astype(np.float32),
+            body_rotations=rotation.to_wxyz(rot).numpy().astype(np.float32),
+            body_linear_velocities=speed(pos),
+            body_angular_velocities=rotation.angular_velocity(rot, step).numpy().astype(np.float32),
+        )

@@ -7,6 +7,7 @@ World z up, metres, quaternions xyzw, rotations local to the parent.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,3 +114,45 @@ def _own_skeleton(names: list[str], parents: list[int], offsets: Tensor) -> Skel
         offsets=offsets[order],
         rest_rotations=rotation.identity(len(order)),
     )
+
+
+def write(motion: Motion, path: Path) -> None:
+    """Write a SkeletonMotion as poselib does: a pickled dictionary of arrays, rotations local."""
+    skeleton = motion.skeleton
+    local = torch.cat(
+        (
+            motion.root_rot[:, None],
+            rotation.multiply(skeleton.rest_rotations[1:].to(motion.joint_rot), motion.joint_rot),
+        ),
+        dim=1,
+    ).cpu()
+    pos, rot = (part.cpu() for part in motion.fk())
+    content: OrderedDict[str, Any] = OrderedDict(
+        rotation=_entry(local),
+        root_translation=_entry(motion.root_pos.cpu()),
+        global_velocity=_entry(_rate_of_change(pos, motion.fps)),
+        global_angular_velocity=_entry(rotation.angular_velocity(rot, 1.0 / motion.fps)),
+        skeleton_tree=OrderedDict(
+            node_names=list(skeleton.names),
+            parent_indices=_entry(torch.tensor(skeleton.parents)),
+            local_translation=_entry(skeleton.offsets.cpu()),
+        ),
+        is_local=True,
+        fps=float(motion.fps),
+        __name__="SkeletonMotion",
+    )
+    with files.atomic(path) as file:
+        np.save(file, content, allow_pickle=True)  # type: ignore[arg-type]
+
+
+def _entry(tensor: Tensor) -> OrderedDict[str, Any]:
+    """How poselib spells a tensor."""
+    array = tensor.detach().numpy()
+    return OrderedDict(arr=array, context=OrderedDict(dtype=str(array.dtype)))
+
+
+def _rate_of_change(values: Tensor, fps: float) -> Tensor:
+    """Central differences per second along time, one-sided at the ends."""
+    if len(values) < 2:
+        return torch.zeros_like(values)
+    return torch.gradient(values, spacing=1.0 / fps, dim=0)[0]

@@ -7,18 +7,39 @@ in ``.npz`` and three in ``.pkl``. Units, up axis and quaternion order are each 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from isaacmm.errors import MotionError, nearest
-from isaacmm.motion.io import bvh, isaaclab, native, poselib
+from isaacmm.motion.io import (
+    amass,
+    asf_amc,
+    bvh,
+    csv_robot,
+    deepmimic,
+    gmr,
+    humanml3d,
+    isaaclab,
+    loco_mujoco,
+    mimickit,
+    native,
+    phc,
+    poselib,
+    protomotions,
+    safe_pickle,
+    vqvae_npy,
+)
 from isaacmm.motion.repair import fill_nan_frames, refuse_nan
 
 if TYPE_CHECKING:
     from isaacmm.motion.clip import Motion
     from isaacmm.skeleton import Skeleton
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,8 +71,54 @@ FORMATS: dict[str, Format] = {
     for form in (
         Format("isaacmm", (".npz",), native.read, native.write, native.sniff, "isaacmm's own clips"),
         Format("bvh", (".bvh",), bvh.read, bvh.write, bvh.sniff, "BVH from a DCC or motion capture"),
-        Format("poselib", (".npy",), poselib.read, None, poselib.sniff, "IsaacGymEnvs / ASE poselib clips"),
-        Format("isaaclab", (".npz",), isaaclab.read, None, isaaclab.sniff, "Isaac Lab AMP clips"),
+        Format(
+            "poselib",
+            (".npy",),
+            poselib.read,
+            poselib.write,
+            poselib.sniff,
+            "IsaacGymEnvs / ASE poselib clips",
+        ),
+        Format("isaaclab", (".npz",), isaaclab.read, isaaclab.write, isaaclab.sniff, "Isaac Lab AMP clips"),
+        Format("amass", (".npz",), amass.read, amass.write, amass.sniff, "AMASS: SMPL, SMPL+H, SMPL-X poses"),
+        Format("mimickit", (".pkl",), mimickit.read, mimickit.write, mimickit.sniff, "MimicKit clips"),
+        Format("gmr", (".pkl",), gmr.read, gmr.write, gmr.sniff, "GMR's robot clips"),
+        Format(
+            "phc", (".pkl",), phc.read, None, phc.sniff, "PHC and ASAP, many clips in a file", phc.read_all
+        ),
+        Format(
+            "protomotions", (".motion",), protomotions.read, None, protomotions.sniff, "ProtoMotions clips"
+        ),
+        Format(
+            "deepmimic",
+            (".txt", ".json"),
+            deepmimic.read,
+            deepmimic.write,
+            deepmimic.sniff,
+            "DeepMimic clips",
+        ),
+        Format(
+            "robot_csv",
+            (".csv",),
+            csv_robot.read,
+            csv_robot.write,
+            csv_robot.sniff,
+            "robot motion, Unitree G1",
+        ),
+        Format(
+            "loco_mujoco", (".npz",), loco_mujoco.read, None, loco_mujoco.sniff, "loco-mujoco's human clips"
+        ),
+        Format("humanml3d", (".npy",), humanml3d.read, None, humanml3d.sniff, "HumanML3D features [T, 263]"),
+        Format(
+            "vqvae",
+            (".npy",),
+            vqvae_npy.read,
+            None,
+            vqvae_npy.sniff,
+            "MotionVQVAE, many clips in an array",
+            vqvae_npy.read_all,
+        ),
+        Format("amc", (".amc",), asf_amc.read, None, asf_amc.sniff, "Acclaim AMC with its ASF (CMU)"),
     )
 }
 
@@ -93,6 +160,10 @@ def sniff(path: str | Path) -> Format:
         return by_suffix[0]  # its reader says better what is wrong with the content
     if suffix == ".npz":
         native.explain_unknown_npz(path)
+    if suffix == ".pkl":
+        safe_pickle.explain_unknown(path)
+    if suffix == ".npy":
+        return FORMATS["poselib"]
     raise MotionError(f"{path}: not a motion file that isaacmm knows. It reads: {_listing()}.")
 
 
@@ -112,23 +183,67 @@ def read(
             returned motion carries it. None: the file's own skeleton.
         format: name of a format, to overrule what suffix and content say.
         nan: ``"error"`` refuses frames with NaN or infinity, ``"interpolate"`` fills them in.
-        options: the reader's own (BVH: ``scale``, ``up``, ``root_motion``, ...).
+        options: the reader's own (BVH: ``scale``, ``up``, ...; files of many clips: ``clip``, the name of one;
+            without it the first is read).
 
     Raises:
         MotionError: missing, truncated, NaN, unknown joints, unknown format; the message names
             file, clip, frame and what to do.
     """
     path = Path(path)
+    form = _form(path, format)
+    if "clip" in options and form.read_all is None:
+        raise MotionError(f"{path}: a file of the format {form.name} holds one clip; leave clip= out.")
+    return _checked(_guarded(path, form, lambda: form.read(path, skeleton=skeleton, **options)), path, nan)
+
+
+def read_all(
+    path: str | Path,
+    skeleton: Skeleton | None = None,
+    *,
+    format: str | None = None,
+    nan: str = "error",
+    **options: Any,
+) -> list[Motion]:
+    """Read every clip of a file; most formats hold one. Arguments and errors as :func:`read`."""
+    path = Path(path)
+    form = _form(path, format)
+    if form.read_all is None:
+        return [read(path, skeleton, format=form.name, nan=nan, **options)]
+    many = form.read_all
+    clips = _guarded(path, form, lambda: many(path, skeleton=skeleton, **options))
+    return [_checked(clip, path, nan) for clip in clips]
+
+
+def _form(path: Path, format: str | None) -> Format:
     found = sniff(path)
-    form = _by_name(format) if format else found
+    return _by_name(format) if format else found
+
+
+T = TypeVar("T")
+
+
+def _guarded(path: Path, form: Format, load: Callable[[], T]) -> T:
+    """``load()``, with whatever a damaged file makes numpy or torch say told as a :class:`MotionError`."""
     try:
-        motion = form.read(path, skeleton=skeleton, **options)
-    except TypeError as error:
-        if "unexpected keyword" in str(error):
-            raise MotionError(f"{path}: the {form.name} reader has no such option ({error})") from error
-        raise
+        return load()
     except MotionError as error:
         raise error if str(path) in str(error) else MotionError(f"{path}: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and "unexpected keyword" in str(error):
+            raise MotionError(f"{path}: the {form.name} reader has no such option ({error})") from error
+        # Readers check what they know can be wrong. What damaged bytes come to beyond that, nobody lists.
+        log.debug("%s", path, exc_info=True)
+        raise MotionError(
+            f"{path}: cannot be read as {form.name} ({type(error).__name__}: {str(error)[:200]}); the file is "
+            "damaged, or of a dialect that isaacmm does not know."
+        ) from error
+
+
+def _checked(motion: Motion, path: Path, nan: str) -> Motion:
+    """``motion`` without frames that hold NaN, and valid."""
     try:
         if nan == "interpolate":
             motion = fill_nan_frames(motion)

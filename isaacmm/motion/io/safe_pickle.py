@@ -357,8 +357,9 @@ def load_npy(path: Path) -> Any:
             raise MotionError(f"{path}: not an .npy file, or a damaged one ({error}).") from error
         if dtype.kind != "O" or shape != ():
             raise MotionError(
-                f"{path}: a plain array {dtype} {shape}, not a poselib clip (one pickled dictionary); "
-                "convert it to isaacmm's .npz, see docs/motion_formats.md."
+                f"{path}: a plain array {dtype} {shape}, which is no layout that isaacmm knows: HumanML3D's has 263 "
+                "columns, MotionVQVAE's rising times in the first and flags in the last; poselib's is one pickled "
+                "dictionary. See docs/motion_formats.md."
             )
         return loads(file.read(), path)
 

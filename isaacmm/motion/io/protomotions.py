@@ -1,0 +1,101 @@
+"""ProtoMotions ``.motion``: what ``torch.save`` makes of a clip's body states; z up, metres, xyzw.
+
+Read by :mod:`.torch_file`, which is stricter than ``torch.load(weights_only=True)`` and needs no torch.
+The file has no tree and no names. Positions and rotations of 33 bodies are the Unitree G1's (with head
+and hands), 24 are SMPL's; bone lengths are measured from the stored positions, so kinematics gives
+these back. Other robots need ``skeleton=``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from isaacmm import rotation
+from isaacmm.errors import MotionError
+from isaacmm.motion.io import files, g1_robot, smpl_body, torch_file
+from isaacmm.motion.io.fields import Fields
+
+if TYPE_CHECKING:
+    from isaacmm.motion.clip import Motion
+    from isaacmm.skeleton import Skeleton
+
+#: Bones whose measured offset varies by more than this are no bones: the tree is another one (m).
+_RIGID = 0.01
+
+
+def sniff(path: Path) -> bool:
+    """True for an archive as ``torch.save`` makes it."""
+    return torch_file.is_torch_zip(path)
+
+
+def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
+    """Read a ProtoMotions clip.
+
+    Args:
+        path: the file.
+        skeleton: the robot whose bodies are in the file, in its order, or (24 and 33 bodies) one with
+            SMPL's or the G1's names. None: SMPL or the G1, with the bones of the file.
+    """
+    from isaacmm.motion.clip import Motion
+
+    content = torch_file.load(path)
+    if not isinstance(content, dict):
+        raise MotionError(f"{path}: holds a {type(content).__name__}, expected ProtoMotions' dictionary.")
+    data = Fields(content, path, "a ProtoMotions clip")
+    body_pos = torch.as_tensor(data.array("rigid_body_pos", None, None, 3))
+    frames, bodies = body_pos.shape[:2]
+    body_rot = torch.as_tensor(data.array("rigid_body_rot", frames, bodies, 4))
+    if frames and float((body_rot.norm(dim=-1) - 1.0).abs().max()) > 0.1:
+        raise MotionError(f"{path}: rigid_body_rot holds quaternions that are not of unit length.")
+    body_rot = rotation.normalize(body_rot)
+    if bodies == 33:
+        at, own = list(g1_robot.PROTOMOTIONS_BODIES), g1_robot.skeleton()
+    elif bodies == 24:
+        at = [smpl_body.MUJOCO_ORDER.index(name) for name in smpl_body.NAMES]
+        own = smpl_body.skeleton()
+    elif skeleton is not None and skeleton.num_bodies == bodies:
+        at, own = list(range(bodies)), skeleton
+    else:
+        raise MotionError(
+            f"{path}: has {bodies} bodies, without names. isaacmm knows those of the Unitree G1 (33) and SMPL (24); "
+            f"for another robot pass skeleton=Skeleton.from_mjcf('robot.xml') with {bodies} bodies in the same order."
+        )
+    body_pos, body_rot = body_pos[:, at], body_rot[:, at]
+    above = list(own.parents[1:])
+    local = rotation.multiply(rotation.inverse(body_rot[:, above]), body_rot[:, 1:])
+    joint_rot = files.local_to_joint(torch.cat((body_rot[:, :1], local), dim=1), own)
+    if own is not skeleton:
+        own = replace(own, offsets=_measured(body_pos, body_rot, own, path))
+    if skeleton is not None and own is not skeleton:
+        joint_rot = files.onto(skeleton, own, body_rot[:, 0], joint_rot, path)
+    return Motion(
+        skeleton=skeleton or own,
+        root_pos=body_pos[:, 0].float(),
+        root_rot=body_rot[:, 0].float(),
+        joint_rot=joint_rot.float(),
+        fps=data.rate("fps", default=30.0),
+        name=path.stem,
+    )
+
+
+def _measured(body_pos: Tensor, body_rot: Tensor, tree: Skeleton, path: Path) -> Tensor:
+    """Offsets ``[B, 3]`` of the bones that the positions show."""
+    above = list(tree.parents[1:])
+    bones = rotation.rotate_inverse(body_rot[:, above], body_pos[:, 1:] - body_pos[:, above])
+    good = torch.isfinite(bones).all(dim=-1).all(dim=-1)
+    if not bool(good.any()):
+        return tree.offsets
+    offsets = bones[good].median(dim=0).values
+    off = (bones[good] - offsets).norm(dim=-1).amax(dim=0)
+    if float(off.max()) > _RIGID:
+        worst = int(off.argmax())
+        raise MotionError(
+            f"{path}: {tree.names[worst + 1]!r} moves by {100 * float(off[worst]):.1f} cm on its parent: the bodies "
+            "are not in the order expected. Pass skeleton= with the robot of the clip."
+        )
+    return torch.cat((torch.zeros(1, 3, dtype=torch.float64), offsets)).float()
