@@ -19,6 +19,7 @@ number of the reference clips.
   seconds=       length of an episode (the task's, 10)
   seed=          of starting moments and commands (1)
   deterministic= True: the policy's best action; False: with its noise (True)
+  scripts=       True: also play the held-out command scripts; False: do not (HumanoidMM: True)
   json=          also write the numbers, units and definitions to this file
   explain=True   print what every number means
 
@@ -46,18 +47,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> None:
     from isaacmm.evaluate.session import number, open_checkpoint, split, truth, whole
 
-    own, rest = split(words, ("num_envs", "seconds", "seed", "deterministic", "json", "explain"))
+    own, rest = split(words, ("num_envs", "seconds", "seed", "deterministic", "scripts", "json", "explain"))
     num_envs = whole(own, "num_envs", 128, low=1)
     seconds = number(own, "seconds", 0.0, low=0.1) if "seconds" in own else None
     seed = whole(own, "seed", 1, low=0)
     deterministic, explain = truth(own, "deterministic", True), truth(own, "explain", False)
+    scripts = truth(own, "scripts", True) if "scripts" in own else None
 
     from isaacmm.evaluate.evaluation import evaluate
     from isaacmm.evaluate.metrics import definitions
 
     cfg, content = open_checkpoint(rest)
     result = evaluate(
-        cfg, content, num_envs=num_envs, seconds=seconds, seed=seed, deterministic=deterministic
+        cfg,
+        content,
+        num_envs=num_envs,
+        seconds=seconds,
+        seed=seed,
+        deterministic=deterministic,
+        scripts=scripts,
     )
     samples = result.facts["samples"]
     print(f"{cfg.checkpoint} ({samples / 1e6:.2f} M samples)")

@@ -12,12 +12,16 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from isaacmm.envs.humanoid_amp import HumanoidAMP
-from isaacmm.errors import CheckpointError, MotionError
+from isaacmm.envs.humanoid_mm import HumanoidMM
+from isaacmm.errors import CheckpointError, ConfigError, MotionError
 from isaacmm.evaluate import metrics
+from isaacmm.evaluate.commanded import Obeyed, obey
 from isaacmm.evaluate.metrics import METRICS, Values
 from isaacmm.evaluate.rollout import Rollout, record
+from isaacmm.evaluate.scripts import suite
 from isaacmm.evaluate.style import Judge
 from isaacmm.learn.build import make_env
 from isaacmm.learn.policy import Policy
@@ -39,6 +43,7 @@ class Evaluation:
         rollout: what the policy did.
         facts: how it was measured.
         motions: the reference clips.
+        commands: how the held-out command scripts were followed; None where there are none for the task.
     """
 
     policy: Values
@@ -46,6 +51,7 @@ class Evaluation:
     rollout: Rollout
     facts: dict[str, Any] = field(default_factory=dict)
     motions: tuple[Motion, ...] = ()
+    commands: Obeyed | None = None
 
     def table(self) -> str:
         """The two columns side by side, with units."""
@@ -55,7 +61,10 @@ class Evaluation:
                 continue
             cells = [_cell(column.get(metric.name), metric.digits) for column in (self.policy, self.clips)]
             rows.append((metric.label, cells[0], cells[1], metric.unit))
-        return "\n".join(f"  {a:<22}{b:>9}{c:>9}  {d}".rstrip() for a, b, c, d in rows)
+        lines = [f"  {a:<22}{b:>9}{c:>9}  {d}".rstrip() for a, b, c, d in rows]
+        if self.commands is not None:
+            lines += ["", "held-out command scripts:", self.commands.table()]
+        return "\n".join(lines)
 
     def headline(self) -> str:
         """How it was measured, in one line."""
@@ -74,6 +83,7 @@ class Evaluation:
             "policy": {name: _plain(value) for name, value in self.policy.items()},
             "clips": {name: _plain(value) for name, value in self.clips.items()},
             "metrics": metrics.definitions(names),
+            **({} if self.commands is None else {"commands": self.commands.to_json()}),
         }
 
     def save(self, path: Path) -> None:
@@ -91,6 +101,7 @@ def evaluate(
     seed: int = 1,
     deterministic: bool = True,
     keep: int = KEEP,
+    scripts: bool | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Play the checkpoint ``content`` in episodes of ``seconds`` and measure; see :mod:`.metrics`.
@@ -103,6 +114,8 @@ def evaluate(
         seed: of starting moments and commands.
         deterministic: the policy's mean action; False: with the noise it was trained with.
         keep: worlds whose frames are kept.
+        scripts: also play the held-out command scripts (:mod:`.scripts`); None: where the task has such commands and
+            there are worlds enough.
         stopped: asked at every step; True ends early with what there is.
     """
     policy = Policy.from_checkpoint(content)
@@ -125,7 +138,8 @@ def evaluate(
             stopped=stopped,
         )
         played_for = time.monotonic() - began
-        return measure(
+        followed = _follow(env, policy, scripts, seed, deterministic, stopped)
+        result = measure(
             env,
             rollout,
             judge,
@@ -141,6 +155,8 @@ def evaluate(
                 "play_seconds": round(played_for, 2),
             },
         )
+        result.commands = followed
+        return result
     finally:
         env.close()
 
@@ -160,9 +176,43 @@ def measure(env: HumanoidAMP, rollout: Rollout, judge: Judge | None, facts: Mapp
     )
     if judge is not None:
         values |= judge.values(rollout.reward["style_logit"])
-        demos = env.demo_obs(4096, torch.Generator(env.device).manual_seed(0))
-        reference |= judge.values(judge(demos))
+        reference |= judge.values(_demo_logits(env, rollout, judge))
     return Evaluation(values, reference, rollout, dict(facts), library.motions)
+
+
+def _demo_logits(env: HumanoidAMP, rollout: Rollout, judge: Judge, count: int = 4096) -> Tensor:
+    """Logits ``[n]`` of clips: any moments, or those that answer the commands of ``rollout``, under these commands."""
+    generator = torch.Generator(env.device).manual_seed(0)
+    if not isinstance(env, HumanoidMM):
+        return judge(env.demo_obs(count, generator))
+    rows = rollout.twin["row"].flatten().to(env.device)
+    conditions = rollout.command["condition"].flatten(0, 1).to(env.device)
+    pick = torch.randint(len(rows), (count,), generator=generator, device=env.device)
+    return judge(*env.paired_demos(conditions[pick], rows[pick], generator))
+
+
+def _follow(
+    env: HumanoidAMP,
+    policy: Policy,
+    wanted: bool | None,
+    seed: int,
+    deterministic: bool,
+    stopped: Callable[[], bool],
+) -> Obeyed | None:
+    """The command scripts, if they are wanted and there are any."""
+    if wanted is False or stopped():
+        return None
+    if not isinstance(env, HumanoidMM):
+        if wanted:
+            raise ConfigError("scripts=True: command scripts are for task=HumanoidMM; this checkpoint takes no others")
+        return None
+    try:
+        trials = suite([mode.name for mode in env.command.modes])
+        return obey(env, policy, trials=trials, seed=seed, deterministic=deterministic, stopped=stopped)
+    except ConfigError:  # no script asks for what these clips do, or there are fewer worlds than scripts
+        if wanted:
+            raise
+        return None
 
 
 def _judge(content: Mapping[str, Any], env: HumanoidAMP) -> Judge | None:
@@ -171,7 +221,8 @@ def _judge(content: Mapping[str, Any], env: HumanoidAMP) -> Judge | None:
         judge = Judge(content, env.device)
     except (CheckpointError, KeyError, MotionError, RuntimeError):
         return None
-    return judge if judge.size == env.amp_observation_size else None
+    fits = judge.size == env.amp_observation_size and judge.condition in (0, env.condition_size)
+    return judge if fits else None
 
 
 def _counters(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from isaacmm.errors import CheckpointError
 
 
 class Judge:
-    """``judge(amp_obs [n, S]) -> logits [n]`` by the trained discriminator.
+    """``judge(amp_obs [n, S], condition [n, K]) -> logits [n]`` by the trained discriminator.
 
     Args:
         content: of a checkpoint, with ``style`` in it.
@@ -30,25 +30,41 @@ class Judge:
             raise CheckpointError("the checkpoint holds no discriminator")
         config = content["config"]["train"]["params"]["config"]
         weights = style["discriminator"]
-        hidden = [w for name, w in weights.items() if name.startswith("hidden.") and name.endswith(".weight")]
-        self.size = int(hidden[0].shape[1])
-        self.net = Discriminator(self.size, [int(w.shape[0]) for w in hidden]).to(device)
+        layers = [w for name, w in weights.items() if name.startswith("hidden.") and name.endswith(".weight")]
+        statistics = style["normalizer"]
+        #: numbers of an observation ``S``, and of a condition ``K`` (0: the discriminator knows no commands)
+        self.size = len(statistics["mean"])
+        inputs = int(layers[0].shape[1])
+        if "projection.weight" in weights:
+            conditioning, self.condition = "proj", int(weights["projection.weight"].shape[1])
+        else:
+            conditioning, self.condition = "concat", inputs - self.size
+        self.net = Discriminator(
+            self.size,
+            [int(w.shape[0]) for w in layers],
+            condition=self.condition,
+            conditioning=conditioning,
+        ).to(device)
         self.net.load_state_dict(weights)
         self.normalizer = RunningNormalizer(self.size).to(device)
-        self.normalizer.load_state_dict(style["normalizer"])
+        self.normalizer.load_state_dict(statistics)
         self.normalize = bool(config.get("normalize_amp_input", True))
         self.loss = str(config.get("disc_loss", "bce"))
         self.scale = float(config["disc_reward_scale"])
 
     @torch.no_grad()
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Logits ``[n]`` of raw discriminator observations ``[n, S]``."""
-        return self.net(self.normalizer(rows) if self.normalize else rows)
+    def __call__(self, rows: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits ``[n]`` of raw discriminator observations ``[n, S]`` under conditions ``[n, K]``."""
+        return self.net(self.normalizer(rows) if self.normalize else rows, condition)
+
+    def reward(self, logits: Tensor) -> Tensor:
+        """Style reward of logits of any shape."""
+        return style_reward(logits, self.loss, self.scale)
 
     def values(self, logits: Tensor) -> dict[str, float]:
         """Mean style reward, and the share (percent) judged to be a clip."""
         flat = logits.flatten()
         return {
-            "style_reward": float(style_reward(flat, self.loss, self.scale).mean()),
+            "style_reward": float(self.reward(flat).mean()),
             "judged_real": 100.0 * float((flat > 0).float().mean()),
         }

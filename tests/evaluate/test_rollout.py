@@ -113,7 +113,8 @@ def test_a_judge_sees_every_transition() -> None:
     env = scripted({0: [4]})
     seen: list[torch.Size] = []
 
-    def judge(rows: torch.Tensor) -> torch.Tensor:
+    def judge(rows: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        assert condition.shape == (3, 0)
         seen.append(rows.shape)
         return rows[:, 0]
 
