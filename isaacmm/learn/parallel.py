@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from isaacmm.errors import ConfigError
 
@@ -23,7 +25,8 @@ _SETTING = "train.params.config.parallel_update"
 def wanted(setting: Any, device: torch.device | str) -> bool:
     """Whether ``parallel_update`` (True, False or ``auto``) asks for workers on ``device``.
 
-    ``auto`` means on a CPU with at least two torch threads; a GPU keeps its own queue and never has workers.
+    ``auto`` means on a CPU with two or three torch threads: there are only three pieces, so with more cores
+    threads inside the operations may well be the better use of them (not measured). A GPU has its own queue.
 
     Raises:
         ConfigError: another value.
@@ -32,7 +35,7 @@ def wanted(setting: Any, device: torch.device | str) -> bool:
         raise ConfigError(f"{_SETTING}={setting}: is True, False or auto")
     if torch.device(device).type != "cpu":
         return False
-    return torch.get_num_threads() > 1 if setting == "auto" else bool(setting)
+    return torch.get_num_threads() in (2, 3) if setting == "auto" else bool(setting)
 
 
 class Workers:
@@ -44,9 +47,9 @@ class Workers:
     """
 
     def __init__(self, count: int = 2) -> None:
-        self._pool = (
-            ThreadPoolExecutor(count, "update", initializer=torch.set_num_threads, initargs=(1,)) if count else None
-        )
+        self._pool: ThreadPoolExecutor | None = None
+        if count:
+            self._pool = ThreadPoolExecutor(count, "update", initializer=torch.set_num_threads, initargs=(1,))
 
     def __bool__(self) -> bool:
         return self._pool is not None
@@ -73,6 +76,14 @@ class Workers:
             wait(futures)
             torch.set_num_threads(threads)
         return [result, *(future.result() for future in futures)]
+
+    def by_halves(self, task: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        """``task(*rows)`` for a task that treats every row by itself, in two pieces, one after the other or at once.
+
+        Cut in the same place with and without workers: a matrix product's last bits may depend on its size.
+        """
+        pieces = zip(*(tensor.tensor_split(2) for tensor in rows), strict=True)
+        return torch.cat(self.together(*(partial(task, *piece) for piece in pieces)))
 
     def close(self) -> None:
         """Let the threads end."""

@@ -71,7 +71,7 @@ def test_setting() -> None:
     assert not parallel.wanted(True, "cuda:0") and not parallel.wanted("auto", "cuda:0")
     before = torch.get_num_threads()
     try:
-        for threads, expected in ((1, False), (2, True)):
+        for threads, expected in ((1, False), (2, True), (3, True), (4, False)):
             torch.set_num_threads(threads)
             assert parallel.wanted("auto", "cpu") is expected
     finally:

@@ -48,6 +48,8 @@ class AMPAgent(A2CAgent):
         self.seconds = 0.0
         side_by_side = parallel.wanted(config.get("parallel_update", "auto"), self.ppo_device)
         self.workers = self.model.a2c_network.workers = parallel.Workers(2 if side_by_side else 0)
+        if side_by_side:
+            torch.set_num_threads(1)  # in between, too: the same bits whatever the number of cores
         self.shuffle = torch.Generator(self.ppo_device).manual_seed(int(params.get("seed") or 0))
 
     # ------------------------------------------------------------------ train
@@ -88,8 +90,8 @@ class AMPAgent(A2CAgent):
         return stats
 
     def _rewards_and_advantages(self, batch: Batch) -> Stats:
-        style = self.style.reward(batch.amp_obs.flatten(0, 1), batch.condition.flatten(0, 1))
-        style = style.view_as(batch.task_reward)
+        rows, condition = batch.amp_obs.flatten(0, 1), batch.condition.flatten(0, 1)
+        style = self.workers.by_halves(self.style.reward, rows, condition).view_as(batch.task_reward)
         # a world whose physics blew up is no evidence of style
         style = torch.where(batch.diverged, 0.0, style)
         reward = self.combiner(batch.task_reward, style, self.progress)

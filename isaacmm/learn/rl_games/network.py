@@ -94,6 +94,7 @@ class AMPModel(ModelA2CContinuousLogStd):
             if self.normalize_input:
                 self.running_mean_std = RunningMeanStd(self.obs_shape)
 
+        @torch.no_grad()
         def act(self, obs: Tensor) -> dict[str, Tensor]:
             """Draw ``actions`` at ``obs [n, O]``, with ``mus``, ``sigmas`` and ``neglogp``; values are not needed."""
             mu, logstd = self.a2c_network.actor(self.norm_obs(obs))
@@ -101,6 +102,7 @@ class AMPModel(ModelA2CContinuousLogStd):
             actions = torch.normal(mu, sigma)
             return {"actions": actions, "mus": mu, "sigmas": sigma, "neglogp": self.neglogp(actions, mu, sigma, logstd)}
 
+        @torch.no_grad()
         def values(self, obs: Tensor) -> Tensor:
             """Values ``[n]`` of ``obs [n, O]``, in units of reward."""
             return self.denorm_value(self.a2c_network.critic(self.norm_obs(obs))).squeeze(-1)

@@ -78,13 +78,10 @@ class Rollouts:
         finals: list[tuple[int, Tensor, Tensor]] = []
         physics = env.physics_seconds
         for t in range(agent.horizon_length):
-            out = agent.model({"is_train": False, "prev_actions": None, "obs": obs, "rnn_states": None})
+            out = agent.model.act(obs)
             self._put("obs", t, obs)
-            self._put("actions", t, out["actions"])
-            self._put("mus", t, out["mus"])
-            self._put("sigmas", t, out["sigmas"])
-            self._put("neglogp", t, out["neglogpacs"].view(-1))
-            self._put("values", t, out["values"].squeeze(-1))
+            for name, value in out.items():
+                self._put(name, t, value)
             obs, reward, terminated, truncated, info = env.step(out["actions"])
             self._put("task_reward", t, reward)
             self._put("amp_obs", t, info["amp_obs"])
@@ -99,19 +96,17 @@ class Rollouts:
             worlds = truncated.nonzero().flatten()
             if len(worlds):
                 finals.append((t, worlds, info["final_obs"][worlds]))
-        values, dones = self._buffers["values"], self._buffers["dones"]
-        last = self._values(obs)
+        # all values at once, which the physics need not wait for
+        dones = self._buffers["dones"]
+        seen = torch.cat((self._buffers["obs"].flatten(0, 1), obs, *(rows for _, _, rows in finals)))
+        steps = agent.workers.by_halves(agent.model.values, seen)
+        values, last, at_end = steps.split((dones.numel(), len(obs), len(steps) - dones.numel() - len(obs)))
+        values = values.view_as(dones)
         next_values = torch.cat((values[1:], last[None])) * (~dones)
         if finals:
             # time-outs continue in the mind: value of the true last observation, not of the reset one
-            at_end = self._values(torch.cat([rows for _, _, rows in finals]))
             t_index = torch.cat([torch.full_like(worlds, t) for t, worlds, _ in finals])
             next_values[t_index, torch.cat([worlds for _, worlds, _ in finals])] = at_end
         fields: dict[str, Any] = dict(self._buffers)
-        return Batch(**fields, next_values=next_values, last_obs=obs, physics_seconds=env.physics_seconds - physics)
-
-    def _values(self, obs: Tensor) -> Tensor:
-        out = self.agent.model({"is_train": False, "prev_actions": None, "obs": obs, "rnn_states": None})
-        return out["values"].squeeze(-1)
-
-
+        spent = env.physics_seconds - physics
+        return Batch(**fields, values=values, next_values=next_values, last_obs=obs, physics_seconds=spent)
