@@ -174,6 +174,9 @@ _DESCRIPTIONS = {
     "log.txt": "these messages",
     "policy.onnx": "the policy for other programs",
     "policy.json": "what its numbers mean",
+    "command.onnx": "from commands to what the policy is told",
+    "matching.npz": "clips to be matched by the policy's user",
+    "steering.json": "how well the commands were followed",
     "report.html": "a page to look at",
     "evaluation.json": "how well it does, beside its clips",
     "progress.csv": "the curves as a table",
@@ -183,6 +186,8 @@ _DESCRIPTIONS = {
 _SUFFIXES = {
     ".bvh": "motion for Blender, Maya, Unreal, ...",
     ".mp4": "film",
+    ".npz": "the recorded motion as arrays",
+    ".png": "the way that was gone",
     ".pth": "checkpoint",
 }
 

@@ -13,10 +13,11 @@ from isaacmm.cli.compose import options
 _PAGE = 118  # columns
 
 _COMMANDS = (
-    ("python launch.py task=HumanoidAMP headless=True", "train; the folder of the run is printed"),
+    ("python launch.py task=HumanoidMM headless=True", "train; the folder of the run is printed"),
     ("python launch.py resume=True", "go on with the newest run (or experiment=NAME)"),
     ("python launch.py test=True checkpoint=latest", "play a checkpoint; export BVH and ONNX"),
     ("python launch.py test=True checkpoint=latest capture_video=True", "the same, filmed"),
+    ("python launch.py test=True checkpoint=latest command=figure_eight", "steer it by a script; film, BVH, plot"),
     ("python launch.py motion=path/to/clip.bvh", "train on a clip, or folder of clips, of your own"),
     ("python launch.py -m seed=1,2,3", "several runs, one after the other"),
     ("python launch.py --cfg job task", "print the configuration, or one section of it"),
@@ -27,19 +28,25 @@ _RELATED = (
     ("python -m isaacmm.motion view CLIP", "film it"),
     ("python -m isaacmm.evaluate checkpoint=latest", "measure a policy beside its clips"),
     ("python -m isaacmm.export checkpoint=latest", "BVH, ONNX or film of a policy"),
+    ("python -m isaacmm.matching demo command=figure_eight", "motion matching alone: a character on a path"),
+    ("python -m isaacmm.experiment ablation=matching", "compare settings over several seeds"),
     ("python -m isaacmm.gait", "make the clips in motions/"),
 )
 
 _KEYS = (
     ("train.params.config.reward_combine", "mul | add | geo: how task and style reward come together"),
-    ("task.env.reference", "none | observe | residual: how much the policy is told about the clip"),
-    ("task.env.command.speed", "auto | [low,high] m/s"),
-    ("task.env.command.heading_change", "largest turn at a new command, rad"),
+    ("task.env.reference", "none | observe | residual: how much the policy is told about the clip that answers"),
+    ("task.env.demo_sampler", "matched_twin | matched_state | hindsight | stratified | uniform: clips shown as real"),
+    ("train.params.config.disc_cond", "proj | concat | none: how the discriminator is told the command"),
+    ("task.env.command.modes.walk.forward", "range of the walking speed, m/s; likewise run, side, back, ..."),
 )
 
 
 def help_text() -> str:
     """What ``--help`` prints."""
+    from isaacmm.steering import BUILTIN, PATHS
+
+    scripts = [("scripts", ", ".join(BUILTIN)), ("paths", ", ".join(f"path:{name}" for name in PATHS))]
     parts = [
         f"isaacmm {__version__}: trains simulated characters that move on command in the style of clips.",
         "usage: python launch.py [key=value ...]",
@@ -47,6 +54,7 @@ def help_text() -> str:
         _group("task", "Tasks (task=)"),
         _group("preset", "Presets (preset=, chosen by itself when not given)"),
         _group("motion", "Motions (motion=, or a path to a clip, a folder of clips or a yaml)"),
+        _columns("Commands for test=True (command=, or a .yaml, .json or .csv file, or keyboard)", scripts, 22),
         _columns("Simulators (sim=)", _simulators(), 22),
         _columns("Keys and defaults", _top_level(), 42),
         _columns("Further keys often set (--cfg job prints all)", _further(), 42),
@@ -103,8 +111,8 @@ def _top_level() -> list[tuple[str, str]]:
 def _further() -> list[tuple[str, str]]:
     folder = paths.data_folder("cfg")
     defaults = {
-        "task": OmegaConf.load(folder / "task" / "HumanoidAMP.yaml"),
-        "train": OmegaConf.load(folder / "train" / "HumanoidAMPPPO.yaml"),
+        "task": OmegaConf.load(folder / "task" / "HumanoidMM.yaml"),
+        "train": OmegaConf.merge(*(OmegaConf.load(folder / "train" / f"Humanoid{t}PPO.yaml") for t in ("AMP", "MM"))),
     }
     cfg = OmegaConf.create(defaults)
     return [(f"{key}={OmegaConf.select(cfg, key)}", text) for key, text in _KEYS]

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     # top level
     "test": Rule("bool"),
     "checkpoint": Rule("text", empty=True),
+    "command": Rule("text", empty=True),
     "resume": Rule("bool"),
     "experiment": Rule("text", empty=True),
     "runs_dir": Rule("text"),

@@ -11,6 +11,8 @@ from isaacmm.errors import ConfigError, SimulatorError, nearest
 
 GPU_SIMULATORS = ("warp", "isaaclab", "isaacgym")
 
+# Tasks whose commands are a velocity and a facing, which scripts, paths and people can give.
+STEERED = ("HumanoidMM",)
 # IsaacGymEnvs habits: a short key at the top, and every place that has to agree with it.
 SHORTHANDS: dict[str, tuple[str, ...]] = {
     "num_envs": ("task.env.num_envs", "train.params.config.num_actors"),
@@ -35,6 +37,7 @@ def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
         fit_batches(cfg, given, notes)
     check_rates(cfg)
     check_devices(cfg)
+    check_command(cfg, given, notes)
     if not cfg.headless:
         notes.append("there is no window in this program: films of the motion are made instead.")
 
@@ -98,6 +101,26 @@ def check_rates(cfg: DictConfig) -> None:
             f"task.env.physics_hz={physics:g}: must be a whole multiple of control_hz={control:g}. "
             f"Nearest: {steps * control:g}."
         )
+
+
+def check_command(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
+    """A script can steer a policy that is played and takes such commands; being steered, it is filmed as well."""
+    word = str(cfg.get("command") or "")
+    if not word:
+        return
+    if not cfg.test:
+        raise ConfigError(f"command={word}: steers a policy that is played; add test=True (and checkpoint=).")
+    if str(cfg.task.name) not in STEERED:
+        raise ConfigError(
+            f"command={word}: a policy of task {cfg.task.name} cannot be steered so; it was trained to keep a "
+            f"direction and a speed. Train task={STEERED[0]} for that."
+        )
+    from isaacmm.evaluate import steered  # brings torch: only when it is wanted
+
+    steered.check(word)
+    if "capture_video" not in given:
+        cfg.capture_video = True
+        notes.append("a film is made of it; capture_video=False leaves it out.")
 
 
 # --- machine ----------------------------------------------------------------------------------------

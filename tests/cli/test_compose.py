@@ -164,7 +164,7 @@ def test_a_minibatch_set_by_hand_is_refused_with_one_that_fits(clip: str) -> Non
 )
 def test_mistakes_are_answered_with_the_nearest_valid_thing(clip: str, word: str, answer: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        compose([clip, word])
+        compose([clip, *(["task=HumanoidAMP"] if "command.speed" in word else []), word])
     assert answer in str(caught.value)
     assert word.split("=")[0].lstrip("-") in str(caught.value)
 
@@ -184,11 +184,11 @@ def test_explicit_additions_are_allowed(clip: str) -> None:
 
 
 def test_a_section_can_be_set_as_a_whole(clip: str) -> None:
-    cfg, _ = compose([clip, "task.env.command={speed: [1.0, 2.0]}"])
+    cfg, _ = compose([clip, "task=HumanoidAMP", "task.env.command={speed: [1.0, 2.0]}"])
     assert list(cfg.task.env.command.speed) == [1.0, 2.0]
     assert "heading_change" in cfg.task.env.command
     with pytest.raises(ConfigError, match="lower end"):
-        compose([clip, "task.env.command={speed: [2.0, 1.0]}"])
+        compose([clip, "task=HumanoidAMP", "task.env.command={speed: [2.0, 1.0]}"])
 
 
 def test_later_words_win(clip: str) -> None:

@@ -59,7 +59,7 @@ def test_cfg_prints_what_would_run(clip: str, capsys: pytest.CaptureFixture[str]
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["num_envs"] == 8 and printed["motion"]["name"] == "my walk"
     assert command.main(["--cfg", "job", "task.env.command", clip]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["task.env.command"]["speed"] == "auto"
+    assert yaml.safe_load(capsys.readouterr().out)["task.env.command"]["halflife"] == 0.27
     assert command.main(["--cfg", "job", "task.env.comand", clip]) == 2
     assert not Path("runs").exists()
 

@@ -19,7 +19,7 @@ def test_the_two_commands_stand_alone() -> None:
     first, second = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
     for command in (first, second):
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
-    assert first.endswith(".venv/bin/python launch.py task=HumanoidAMP headless=True")
+    assert first.endswith(".venv/bin/python launch.py task=HumanoidMM headless=True")
     assert second.endswith(".venv/bin/python -m pytest")
 
 

@@ -62,15 +62,15 @@ def test_a_training_run_from_end_to_end(
     assert saved == cfg and saved.num_envs == 64
     assert cfg.train.params.config.full_experiment_name == "walk"
     out = capsys.readouterr().out
-    for words in ("training HumanoidAMP", "my walk", "64 worlds", "preset", "10 iterations", "runs/walk/"):
+    for words in ("training HumanoidMM", "my walk", "64 worlds", "preset", "10 iterations", "runs/walk/"):
         assert words in out
     assert "nn/last.pth" in out.split("Done")[1]
-    assert "training HumanoidAMP" in Path("runs/walk/log.txt").read_text()
+    assert "training HumanoidMM" in Path("runs/walk/log.txt").read_text()
 
 
 def test_runs_are_named_after_task_and_time(clip: str, stand_in: StandIn) -> None:
     launch(clip)
-    assert stand_in.last[2].path.name.startswith("HumanoidAMP_20")
+    assert stand_in.last[2].path.name.startswith("HumanoidMM_20")
 
 
 def test_an_existing_run_is_left_alone(
@@ -149,7 +149,7 @@ def test_weights_of_one_run_can_start_another(clip: str, stand_in: StandIn) -> N
 
 def test_a_checkpoint_keeps_what_its_networks_depend_on(clip: str, stand_in: StandIn) -> None:
     launch(clip, "experiment=walk")
-    launch("test=True", "preset=cpu", "task=HumanoidAMP", "train=HumanoidAMPPPO")  # the same: fine
+    launch("test=True", "preset=cpu", "task=HumanoidMM", "train=HumanoidMMPPO")  # the same: fine
     with pytest.raises(ConfigError, match="preset=gpu: the checkpoint was made with preset=cpu"):
         launch("test=True", "preset=gpu")
 
