@@ -28,8 +28,8 @@ def poses(env: HumanoidMM, row: Tensor, fresh: Tensor) -> dict[str, Tensor]:
         fresh: ``[T, N]`` bool, first frames of episodes.
 
     Returns:
-        ``row``, ``height [T, N]`` m of the root, ``tilt [T, N, 4]`` of the root without the heading of its ground
-        track, ``dof_pos [T, N, D]`` rad.
+        ``row [T, N]`` as given, ``height [T, N]`` m of the root, ``tilt [T, N, 4]`` of the root without the heading
+        of its ground track, ``dof_pos [T, N, D]`` rad.
     """
     table, dt = env.table, env.dt
     device = table.yaw.device
@@ -58,4 +58,4 @@ def poses(env: HumanoidMM, row: Tensor, fresh: Tensor) -> dict[str, Tensor]:
         out["height"].append(height[t] + lift[:, 0])
         out["tilt"].append(rotation.multiply(rotation.from_rotvec(lean), tilt[t]))
         out["dof_pos"].append(pose.dofs(now[t]))
-    return {"row": now.cpu()} | {name: torch.stack(values).cpu() for name, values in out.items()}
+    return {"row": row.cpu()} | {name: torch.stack(values).cpu() for name, values in out.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -46,9 +46,9 @@ class Rollout:
         reward: name -> ``[T, N]``, of the step that begins in this frame.
         survival: ``[W]`` s until the first fall, at most ``T / fps``; of *all* worlds recorded, also
             of those whose frames were not kept.
-        twin: of HumanoidMM, the clip moment that answers the command: ``row [T, N]`` int64, and its pose (jumps
-            faded): ``height [T, N]`` m, ``tilt [T, N, 4]`` the root's rotation without the heading, ``dof_pos
-            [T, N, D]`` rad.
+        twin: of HumanoidMM, the clip moment that answers the command: ``row [T, N]`` int64 of the transition that
+            begins in this frame, and the pose in this frame (jumps faded): ``height [T, N]`` m, ``tilt [T, N, 4]``
+            the root's rotation without the heading, ``dof_pos [T, N, D]`` rad.
         script: name of what steered the worlds; empty where chance did. Then only each world's first episode
             counts: who falls has left the script.
         path: ``[N, M, 2]`` m, the line on the ground that each world was to follow, if there was one.
@@ -114,6 +114,25 @@ class Rollout:
             self.fps,
             name or f"world_{world}",
             contacts=self.contact[part, world],
+        )
+
+    def piece(self, start: int, stop: int) -> Rollout:
+        """Frames ``start`` to ``stop`` (not included) by themselves."""
+        part = slice(start, stop)
+
+        def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value[part] for name, value in values.items()}
+
+        return replace(
+            self,
+            root_pos=self.root_pos[part],
+            root_rot=self.root_rot[part],
+            dof_pos=self.dof_pos[part],
+            command=cut(self.command),
+            done=self.done[part],
+            contact=self.contact[part],
+            reward=cut(self.reward),
+            twin=cut(self.twin),
         )
 
     def worlds_to_show(self, count: int) -> list[int]:

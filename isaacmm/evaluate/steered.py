@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from isaacmm import paths, rotation, steering
 from isaacmm.envs.humanoid_amp import HumanoidAMP
 from isaacmm.envs.humanoid_mm import HumanoidMM
 from isaacmm.errors import ConfigError, nearest
-from isaacmm.evaluate.rollout import Rollout
+from isaacmm.evaluate.live import Live
+from isaacmm.evaluate.rollout import Rollout, record
+from isaacmm.learn.build import make_env
+from isaacmm.learn.policy import Policy
 from isaacmm.steering import Keyboard, PathFollower, Source
 
 KEYBOARD = "keyboard"
@@ -24,6 +30,8 @@ FOLLOW = "path:"
 PATH_SLACK, PATH_STOP = 1.2, 2.0
 #: A person at the keyboard stops by a key; recording stops here (s).
 LONGEST_LIVE = 1800.0
+#: Frames of so many worlds are kept; survival is measured in all.
+KEEP = 64
 
 
 def open_source(word: str) -> Source:
@@ -51,9 +59,18 @@ def open_source(word: str) -> Source:
 
 
 def check(word: str) -> None:
-    """Raise what :func:`open_source` would, without touching a terminal."""
+    """Raise what is wrong with ``command=word`` before anything else is done.
+
+    Raises:
+        ConfigError: see :func:`open_source`.
+    """
     if word != KEYBOARD:
         open_source(word)
+    elif sys.stdin is None or not sys.stdin.isatty():
+        raise ConfigError(
+            "command=keyboard wants a terminal to type in, and standard input is none (a pipe, a file or a service). "
+            "Run it in a terminal, or give a script: command=figure_eight"
+        )
 
 
 def name_of(word: str) -> str:
@@ -91,6 +108,53 @@ def finish(rollout: Rollout, source: Source, name: str) -> Rollout:
             line = torch.cat((line, line[:, :1]), dim=1)
         rollout.path = line.cpu()
     return rollout
+
+
+def play(
+    cfg: DictConfig,
+    content: Mapping[str, Any],
+    source: Source,
+    *,
+    name: str,
+    num_envs: int = 16,
+    seed: int = 1,
+    keep: int = KEEP,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[Rollout, Steering]:
+    """Play the checkpoint ``content`` as ``source`` says, from its first command to its end or every world's fall.
+
+    With a :class:`~isaacmm.steering.Keyboard` one world is played in real time until the person has had enough; who
+    falls is put back on the feet, and the longest piece is what is returned.
+
+    Args:
+        cfg: composed configuration that the checkpoint was trained with.
+        content: of the checkpoint (:func:`isaacmm.learn.checkpoint.load`).
+        source: who says what to do.
+        name: of the source, for messages and files.
+        num_envs: worlds.
+        seed: of starting moments.
+        keep: worlds whose frames are kept.
+        stopped: asked at every step; True ends early with what there is.
+    """
+    policy = Policy.from_checkpoint(content)
+    seconds = length(source)
+    played = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    assert isinstance(played, DictConfig)
+    played.task.env.episode_seconds, played.seed = seconds + 1.0, seed  # only a fall ends an episode
+    live = isinstance(source, Keyboard)
+    env = make_env(played, num_envs=1 if live else num_envs, contact_force=True)
+    try:
+        steer(env, source)
+        if not isinstance(source, Keyboard):
+            rollout = record(env, policy, seconds, keep=keep, seed=seed, stopped=stopped, once=True)
+            return finish(rollout, source, name), judge(finish(rollout, source, name), seconds)
+        with Live(env, source, stopped) as session:
+            rollout = record(env, policy, seconds, seed=seed, stopped=session)
+        rollout = rollout.piece(*rollout.segment(0))
+        rollout.survival = torch.tensor([rollout.seconds])
+        return finish(rollout, source, name), judge(finish(rollout, source, name), rollout.seconds)
+    finally:
+        env.close()
 
 
 # ------------------------------------------------------------------------------------------- how it went

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import traceback
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from isaacmm.cli.console import shown
 from isaacmm.errors import IsaacmmError
 from isaacmm.evaluate.evaluation import Evaluation, evaluate
+from isaacmm.evaluate.rollout import Rollout
 from isaacmm.evaluate.session import load_policy_checkpoint
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ class Artefacts:
         self.cfg, self.run = cfg, run
         self.content = load_policy_checkpoint(path)
         self.evaluation: Evaluation | None = None
+        self.rollout: Rollout | None = None
+        #: of motions and film
+        self.name, self.stem = str(cfg.task.name), "policy"
         self.film_path: Path | None = None
         self.strip = b""
         self.missing: list[str] = []
@@ -72,11 +77,50 @@ class Artefacts:
             result = evaluate(
                 self.cfg, self.content, num_envs=num_envs, seed=seed, stopped=lambda: bool(self.run.stop)
             )
-            self.evaluation = result
+            self.evaluation, self.rollout = result, result.rollout
             result.save(self.run.path / "evaluation.json")
             return f"\n{result.headline()}:\n{result.table()}\n"
 
         self._attempt("evaluation", work)
+
+    def steer(self, word: str, num_envs: int, seed: int) -> None:
+        """Play what ``command=word`` says; print how well, write ``steering.json``, the motion and a plot of the way.
+
+        Raises:
+            ConfigError: nothing is called so.
+        """
+        from isaacmm.evaluate import steered
+        from isaacmm.export import way
+
+        source = steered.open_source(word)
+        self.name = self.stem = name = steered.name_of(word)
+        self.run.console.say(f"Steered by {name}: {_commands(steered.length(source), word)}")
+
+        def work() -> str:
+            rollout, result = steered.play(
+                self.cfg, self.content, source, name=name, num_envs=num_envs, seed=seed,
+                stopped=lambda: bool(self.run.stop),
+            )  # fmt: skip
+            self.rollout = rollout
+            facts = {"checkpoint": str(self.cfg.checkpoint), "seed": seed, "simulator": str(self.cfg.sim)}
+            text = json.dumps({**result.to_json(), **facts}, indent=1)
+            (self.run.path / "steering.json").write_text(text + "\n", encoding="utf-8")
+            return f"\n{result.table()}\n"
+
+        def arrays() -> str:
+            assert self.rollout is not None
+            path = way.save(self.rollout, self.run.path / f"{name}.npz")
+            return f"motion and commands as arrays: {shown(path)}"
+
+        def plot() -> str:
+            assert self.rollout is not None
+            path = self.run.path / f"{name}.png"
+            path.write_bytes(way.draw(self.rollout))
+            return f"the way: {shown(path)}"
+
+        self._attempt("steered play", work)
+        self._attempt("arrays of the motion", arrays, needs_rollout=True)
+        self._attempt("plot of the way", plot, needs_rollout=True)
 
     def onnx(self) -> None:
         """``policy.onnx`` and ``policy.json``, verified."""
@@ -99,12 +143,13 @@ class Artefacts:
         def policy() -> str:
             from isaacmm.export import bvh
 
-            assert self.evaluation is not None
-            rollout = self.evaluation.rollout
-            written = bvh.write_rollout(rollout, rollout.worlds_to_show(BVH_WORLDS), self.run.motions)
+            assert self.rollout is not None
+            worlds = self.rollout.worlds_to_show(BVH_WORLDS)
+            written = bvh.write_rollout(self.rollout, worlds, self.run.motions, self.stem)
             return "simulated motion: " + bvh.summary(written)
 
-        self._attempt("BVH of the clips", clips)
+        if not self.cfg.get("command"):  # somebody who steers wants to see what came of it
+            self._attempt("BVH of the clips", clips)
         self._attempt("BVH of the simulated motion", policy, needs_rollout=True)
 
     def film(self, seconds: float) -> None:
@@ -113,10 +158,10 @@ class Artefacts:
         def work() -> str:
             from isaacmm.export import video
 
-            assert self.evaluation is not None
-            rollout = self.evaluation.rollout
+            assert self.rollout is not None
+            rollout = self.rollout
             world = rollout.worlds_to_show(1)[0]
-            path = self.run.videos / f"{self.cfg.task.name}.mp4"
+            path = self.run.videos / f"{self.name}.mp4"
             video.capture(rollout, path, worlds=[world], seconds=seconds)
             self.film_path = path
             self.strip = video.film_strip(rollout, world=world)
@@ -171,7 +216,7 @@ class Artefacts:
         if self.run.stop:
             self.missing.append(f"Stopped before: {what}.")
             return
-        if needs_rollout and self.evaluation is None:
+        if needs_rollout and self.rollout is None:
             self.missing.append(f"Not made: {what} (the policy could not be played).")
             return
         try:
@@ -187,6 +232,10 @@ class Artefacts:
             f"python -m isaacmm.export checkpoint={shown(self.run.path)}"
         )
         self.run.console.log("".join(traceback.format_exception(error)))
+
+
+def _commands(seconds: float, word: str) -> str:
+    return "until you have had enough." if word == "keyboard" else f"{seconds:.1f} s, or until every world has fallen."
 
 
 @contextmanager
