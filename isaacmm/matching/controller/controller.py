@@ -20,9 +20,12 @@ from isaacmm.matching.controller.table import PoseTable
 from isaacmm.matching.database import Database
 from isaacmm.matching.search import Search, make_search
 from isaacmm.matching.trajectory import CommandSpring
-from isaacmm.matching.twin import Twins
+from isaacmm.matching.controller.playheads import Playheads
 from isaacmm.motion.clip import Motion
 from isaacmm.steering.source import Source
+
+#: A foot that comes out further than this from where it is held is let go (m).
+MISSED = 0.0008
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Controller:
         self.dt = stride / database.rate
         self.table = table or PoseTable(database)
         search = search or make_search(database.features, database.valid[None])
-        self.twins = Twins(database, search, num_envs, stride, max(1, round(s.search_seconds / self.dt)))
+        self.twins = Playheads(database, search, num_envs, stride, max(1, round(s.search_seconds / self.dt)))
         self.spring = CommandSpring(num_envs, database.spec.horizons, s.command_halflife, device)
         self.root = Root(num_envs, s.leading, device)
         self.legs = Legs(self.character)
@@ -136,7 +139,6 @@ class Controller:
             ahead[..., 0] = 1.0
             cost = ((db.trajectory - db.condition(zero, ahead)) ** 2).sum(-1) + db.velocity.norm(dim=-1)
             rows = cost.masked_fill(~db.valid, float("inf")).argmin().expand(len(ids))
-        still = torch.zeros(len(ids), device=self.device)
         self.root.reset(ids, pos, yaw)
         self.spring.reset(ids, yaw, db.velocity[rows], db.turn_rate[rows])
         self.twins.reset(ids, rows, db.trajectory[rows])
@@ -144,7 +146,6 @@ class Controller:
         self.feet.reset(ids)
         for value in (self.drift, self.sunk, self.sinking, self.correction, self.time):
             value[ids] = 0.0
-        del still
         self._last_sole = getattr(self, "_last_sole", None)
         if self._last_sole is None:
             self._last_sole = torch.zeros(self.num_envs, *self.character.sole.shape, device=self.device)
@@ -161,7 +162,7 @@ class Controller:
             turn_rate: ``[N]`` rad/s at which the facing goes on turning.
             style: ``[N]`` int64, for searches that know several.
         """
-        dt, table, twins = self.dt, self.table, self.twins
+        dt, twins = self.dt, self.twins
         self.spring.step(velocity, facing, turn_rate, dt)
         path, faces = self.spring.predict(velocity, facing, turn_rate, self.root.yaw)
         before = twins.row
@@ -171,7 +172,6 @@ class Controller:
         self._travel(before, following, row, dt)
         self._inertialize(following, row, dt)
         self.time = self.time + dt
-        del table
         self._pose(twins.jumped.clone(), dt)
         return self.frame
 
@@ -232,7 +232,7 @@ class Controller:
         self.correction = q - home
         # a foot that could not be held is let go, rather than said to stand while it slides
         missed = (self.feet.points(reached) - self.feet.points(goal)).norm(dim=-1).amax(dim=-1)
-        self.feet.release(missed > 0.01)
+        self.feet.release(missed > MISSED)
         dof = dof.clone()
         dof[:, legs.dofs] = q
         if self.separation is not None:

@@ -23,6 +23,8 @@ class Locking:
         release_distance: m; a foot is let go when the animation has gone that far from it.
         halflife: s; how quickly a foot that is let go returns to the animation.
         settle_halflife: s; how quickly a foot that is locked comes down to its clip's height.
+        arrived: m; nearer than this to the animation a foot that was let go may be locked anew.
+        step_height: m; how high such a foot is raised on its way, so that it steps instead of skating.
         edge: m; points of a sole this much higher than its lowest hardly hold it.
     """
 
@@ -31,6 +33,8 @@ class Locking:
     release_distance: float = 0.2
     halflife: float = 0.1
     settle_halflife: float = 0.04
+    arrived: float = 0.03
+    step_height: float = 0.03
     edge: float = 0.002
 
 
@@ -56,14 +60,19 @@ class FootLock:
         self.shift_velocity = torch.zeros_like(self.shift)
         self.turn = torch.zeros(num_envs, feet, device=device)
         self.turn_velocity = torch.zeros_like(self.turn)
-        #: touching points of the goals ``[N, F, C, 2]`` on the ground
-        self.held = torch.zeros(num_envs, feet, self.sole.shape[1], 2, device=device)
+        #: sole points of the last goals ``[N, F, C, 3]``
+        self.held = torch.zeros(num_envs, feet, self.sole.shape[1], 3, device=device)
         self.settling = torch.zeros(num_envs, feet, device=device)
         self.settling_velocity = torch.zeros(num_envs, feet, device=device)
+        #: how far a foot is raised that goes to another place while the clip has it stand
+        self.lift = torch.zeros(num_envs, feet, device=device)
+        self.lift_velocity = torch.zeros(num_envs, feet, device=device)
 
     def reset(self, ids: Tensor) -> None:
         """Worlds ``ids [n]`` begin with free feet."""
-        for value in (self.shift, self.shift_velocity, self.turn, self.turn_velocity, self.settling, self.settling_velocity):
+        for value in (self.shift, self.shift_velocity, self.turn, self.turn_velocity):
+            value[ids] = 0.0
+        for value in (self.settling, self.settling_velocity, self.lift, self.lift_velocity):
             value[ids] = 0.0
         self.locked[ids] = self.refused[ids] = False
 
@@ -86,13 +95,14 @@ class FootLock:
         points = self.points(foot)
         low = points[..., 2].amin(dim=-1)
         if s.enabled:
-            self.refused &= contact
+            away = (before[..., :2].norm(dim=-1) > s.arrived) | (self.lift > 0.5 * s.step_height)
+            self.refused &= contact & away
             near = last[..., 2].amin(dim=-1) < s.catch_height
             locked = contact & ~self.refused & (self.locked | (near & (low + before[..., 2] < s.catch_height)))
         else:
             locked = torch.zeros_like(self.locked)
         caught = locked & ~self.locked
-        self.held = torch.where(caught[..., None, None], last[..., :2], self.held)
+        self.held = torch.where(caught[..., None, None], last, self.held)
         shift, turn = self._hold(foot, points, low)
         # a free foot returns to the animation
         free_shift, free_shift_velocity = springs.decay(before, self.shift_velocity, s.halflife, dt)
@@ -120,6 +130,10 @@ class FootLock:
         self.shift_velocity = torch.where(caught[..., None], torch.zeros_like(shift), self.shift_velocity)
         self.turn_velocity = torch.where(caught, torch.zeros_like(turn), self.turn_velocity)
         self.locked = locked
+        raised = s.step_height * self.refused.to(low.dtype)
+        self.lift, self.lift_velocity = springs.follow(self.lift, self.lift_velocity, raised, 0.0, s.settle_halflife, dt)
+        self.lift = torch.where(locked, torch.zeros_like(low), self.lift)
+        self.lift_velocity = torch.where(locked, torch.zeros_like(low), self.lift_velocity)
         return self._goal(foot, low)
 
     def release(self, feet: Tensor) -> None:
@@ -128,14 +142,14 @@ class FootLock:
         self.locked = self.locked & ~feet
 
     def _goal(self, foot: FootPose, low: Tensor) -> FootPose:
-        under = (-(low + self.shift[..., 2])).clamp(min=0.0)
+        under = (-(low + self.shift[..., 2] + self.lift)).clamp(min=0.0)
         lift = torch.zeros_like(self.shift)
-        lift[..., 2] = under
+        lift[..., 2] = under + self.lift
         cos, sin = torch.cos(self.turn), torch.sin(self.turn)
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         about = torch.stack((cos, -sin, zero, sin, cos, zero, zero, zero, one), dim=-1).reshape(*cos.shape, 3, 3)
         goal = FootPose(foot.pos + self.shift + lift, about @ foot.turn)
-        self.held = self.points(goal)[..., :2]
+        self.held = self.points(goal)
         return goal
 
     def _hold(self, foot: FootPose, points: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,11 +158,13 @@ class FootLock:
         Weighted rigid registration in the plane: the turn that aligns the two sets of points about their weighted
         means, then the shift that brings the means together.
         """
-        weight = torch.exp(-(points[..., 2] - low[..., None]) / self.settings.edge)
+        # which points touch on the way from the last frame to this one
+        height = points[..., 2] - low[..., None] + self.held[..., 2] - self.held[..., 2].amin(dim=-1, keepdim=True)
+        weight = torch.exp(-0.5 * height / self.settings.edge)
         weight = (weight / weight.sum(-1, keepdim=True))[..., None]
         local = points[..., :2] - foot.pos[..., None, :2]
-        own, held = (weight * local).sum(-2), (weight * self.held).sum(-2)
-        a, b = local - own[..., None, :], self.held - held[..., None, :]
+        own, held = (weight * local).sum(-2), (weight * self.held[..., :2]).sum(-2)
+        a, b = local - own[..., None, :], self.held[..., :2] - held[..., None, :]
         dot = (weight * a * b).sum((-2, -1))
         cross = (weight[..., 0] * (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])).sum(-1)
         # a single point says nothing of the turn: then it stays
