@@ -253,7 +253,7 @@ def _frame(env: HumanoidMM, source: Together, trials: Sequence[Trial]) -> dict[s
     distance = torch.full_like(env.root_yaw, math.nan)
     for trial, ids in zip(trials, source.worlds, strict=True):
         if isinstance(trial.source, PathFollower):
-            place = trial.source.on_path(state.root_pos[ids, :2], env.root_yaw[ids])
+            place = trial.source.on_path(state.root_pos[ids, :2])
             distance[ids] = trial.source.path.distance(place)
     clips = env.table.reset_state(env.reference)
     return {
