@@ -174,22 +174,44 @@ class StyleTrainer:
             self.replay.add(agent)
             self.replay_reference.add(reference)
         totals: dict[str, Tensor] = {}
-        half = (c.batch + 1) // 2
         for _ in range(c.updates):
-            now = torch.randint(len(rows), (c.batch,), generator=self.generator, device=device)
-            then = self.replay.draw(c.batch, self.generator)
-            fake = torch.cat((agent[now], self.replay.data[then]))
-            partners = torch.cat((reference[now][:half], self.replay_reference.data[then][: c.batch - half]))
-            wanted = torch.cat((agent[now][:half], self.replay.data[then][: c.batch - half]))[:, self.size :]
-            real, real_condition = self.paired(wanted, partners[:, 0], self.generator)
-            parts = fake.split((self.size, self.condition), dim=1)
-            for name, value in self._step(real, parts[0], real_condition, parts[1]).items():
+            for name, value in self._step(*self._paired_batch(agent, reference, self.generator)).items():
                 totals[name] = totals.get(name, torch.zeros((), device=device)) + value
         if c.normalize and c.normalizer == "running":
             self.normalizer.update(rows)
             self.normalizer.update(self.paired(condition, reference[:, 0], self.generator)[0])
         self._store(agent, reference)
         return {name: float(value) / c.updates for name, value in totals.items()}
+
+    def _paired_batch(
+        self, agent: Tensor, reference: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Real and fake observations and their conditions: ``real [B, S], fake [2B, S], c [B, K], c [2B, K]``.
+
+        Args:
+            agent: fresh observations with their conditions ``[n, S + K]``; as many again are replayed.
+            reference: ``[n, 1]`` rows of clips that answer them.
+            generator: source of randomness.
+        """
+        assert self.paired is not None and self.replay_reference is not None
+        batch = self.config.batch
+        half = (batch + 1) // 2
+        now = torch.randint(len(agent), (batch,), generator=generator, device=agent.device)
+        then = self.replay.draw(batch, generator)
+        fake, condition = torch.cat((agent[now], self.replay.data[then])).split((self.size, self.condition), dim=1)
+        # the partners of half of each kind, so that there are as many clips as rows of a kind
+        partners = torch.cat((reference[now[:half]], self.replay_reference.data[then[: batch - half]]))
+        wanted = torch.cat((condition[:half], condition[batch : 2 * batch - half]))
+        real, real_condition = self.paired(wanted, partners[:, 0], generator)
+        return real, fake, real_condition, condition
+
+    def conditions(
+        self, rows: Tensor, condition: Tensor, reference: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Conditions ``[B, K]`` of clips and ``[2B, K]`` of the agent in a batch of :meth:`update`; trains nothing."""
+        agent = torch.cat((rows, condition), dim=1)
+        _, _, real, fake = self._paired_batch(agent, reference[:, None], generator)
+        return real, fake
 
     def _demo_batch(self, n: int) -> Tensor:
         if self.demo_buffer is None:
