@@ -85,7 +85,7 @@ def test_formats_and_options_that_do_not_exist(tmp_path: Path, make_motion: Make
     with pytest.raises(MotionError, match="isaacmm writes"):
         registry.write(motion, tmp_path / "a.fbx")
     with pytest.raises(MotionError, match="does not write"):
-        registry.write(motion, tmp_path / "a.npy", format="poselib")
+        registry.write(motion, tmp_path / "a.npy", format="humanml3d")
 
 
 def test_a_failed_write_leaves_the_old_file(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _INCH = 0.0254
 _MOST_BONES = 500
+_KEYWORDS = rb"^\s*(#!OML|:FULLY-SPECIFIED|:bonedata)"
 
 
 @dataclass
@@ -61,12 +62,10 @@ class Figure:
 
 
 def sniff(path: Path) -> bool:
-    """True for an ``.amc``: its comment or keyword in the first lines, and no bones."""
+    """True for an ``.amc`` or ``.asf``: keywords at the start of the first lines."""
     with open(path, "rb") as file:
         head = file.read(4000)
-    if b"\0" in head or b":bonedata" in head.lower():
-        return False
-    return bool(re.search(rb"^\s*(#!OML|:FULLY-SPECIFIED)", head, re.MULTILINE | re.IGNORECASE))
+    return b"\0" not in head and bool(re.search(_KEYWORDS, head, re.MULTILINE | re.IGNORECASE))
 
 
 # ---------------------------------------------------------------------------- asf
@@ -242,7 +241,7 @@ def read(
     """Read an AMC clip.
 
     Args:
-        path: the ``.amc``.
+        path: the ``.amc``; an ``.asf`` is read as its zero pose, two equal frames.
         skeleton: map the bones by name onto this one. None: the ``.asf``'s.
         asf: the skeleton; None: found beside the clip (:func:`skeleton_file`).
         fps: frames per second; the format has none (CMU: 120, some subjects 60).
@@ -251,11 +250,12 @@ def read(
     from isaacmm.motion.clip import Motion
     from isaacmm.skeleton import Skeleton as SkeletonType
 
-    source = Path(asf) if asf is not None else skeleton_file(path)
+    pose = path.suffix.lower() == ".asf"
+    source = path if pose else Path(asf) if asf is not None else skeleton_file(path)
     if not source.is_file():
         raise MotionError(f"{path}: there is no skeleton at {source}.")
     figure = parse_asf(source)
-    values, degrees = parse_amc(path)
+    values, degrees = ({"root": np.zeros((2, len(figure.root_order)))}, True) if pose else parse_amc(path)
     order = _walk(figure, source)
     unknown = [name for name in values if name != "root" and name not in order]
     if unknown or "root" not in values:

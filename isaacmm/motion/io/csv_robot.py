@@ -77,10 +77,12 @@ def read(
     values, header = _table(path)
     if header is not None and quaternion == "auto":
         quaternion = _order_in(header)
-    extra = values.shape[1] - 7 - (skeleton.num_dofs if skeleton is not None else 0)
-    counted = extra == 1 if skeleton is not None else values.shape[1] - 8 in _HINGES
+    step = np.diff(values[:, 0])
+    if skeleton is not None:  # one column more than it needs: a running number
+        counted = values.shape[1] == skeleton.num_dofs + 8 and len(step) > 0 and np.allclose(step, 1.0)
+    else:
+        counted = values.shape[1] - 8 in _HINGES
     if counted:  # a running number or a time before the rest
-        step = np.diff(values[:, 0])
         if not (len(step) and np.isfinite(step).all() and (step > 0).all()):
             raise MotionError(
                 f"{path}: {values.shape[1]} columns, and the first is no running number or time."

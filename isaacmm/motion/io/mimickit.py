@@ -203,8 +203,12 @@ def _quarter(side: str) -> Tensor:
 
 
 def _with_arms_out(skeleton: Skeleton) -> Skeleton:
-    """The character with bones and axes of the arms in frames that are turned by a quarter."""
+    """The character with bones and axes of the arms in frames that are turned by a quarter.
+
+    Both elbows then bend about +z, as MimicKit has it; the right one in the other sense than ours.
+    """
     offsets, axes = skeleton.offsets.double().clone(), skeleton.dof_axes.double().clone()
+    limits = skeleton.dof_limits.clone()
     for side in ("left", "right"):
         turn = _quarter(side)
         for part in _ARM[1:]:
@@ -213,7 +217,11 @@ def _with_arms_out(skeleton: Skeleton) -> Skeleton:
         elbow = skeleton.names.index(f"{side}_lower_arm")
         for dof in (d for d, b in enumerate(skeleton.dof_bodies) if b == elbow):
             axes[dof] = rotation.rotate_inverse(turn, axes[dof])
-    return replace(skeleton, offsets=offsets.float(), dof_axes=axes.round(decimals=6).float())
+            if float(axes[dof].sum()) < 0.0:
+                axes[dof], limits[dof] = -axes[dof], -limits[dof].flip(0)
+    return replace(
+        skeleton, offsets=offsets.float(), dof_axes=axes.round(decimals=6).float(), dof_limits=limits
+    )
 
 
 def _arms(joint_rot: Tensor, skeleton: Skeleton, hang: bool) -> Tensor:

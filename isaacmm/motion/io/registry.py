@@ -25,6 +25,7 @@ from isaacmm.motion.io import (
     isaaclab,
     loco_mujoco,
     mimickit,
+    mjpc_xml,
     native,
     phc,
     poselib,
@@ -118,7 +119,8 @@ FORMATS: dict[str, Format] = {
             "MotionVQVAE, many clips in an array",
             vqvae_npy.read_all,
         ),
-        Format("amc", (".amc",), asf_amc.read, None, asf_amc.sniff, "Acclaim AMC with its ASF (CMU)"),
+        Format("amc", (".amc", ".asf"), asf_amc.read, None, asf_amc.sniff, "Acclaim AMC with its ASF (CMU)"),
+        Format("mjpc", (".xml",), mjpc_xml.read, None, mjpc_xml.sniff, "MuJoCo MPC's keyframes of markers"),
     )
 }
 
