@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from tqdm import tqdm
 
+from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import IsaacmmError
+from isaacmm.render.camera import follow, gaussian_smooth
+from isaacmm.render.inset import Map
 from isaacmm.render.playback import Track, frames
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from isaacmm.motion.clip import Motion
 
 _CODECS = ("libx264", "mpeg4")
+#: Where the twin goes (m to the left of the character), and how it is drawn.
+BESIDE = 1.0
+_PALE, _GHOST = (0.62, 0.74, 0.86), 0.75
 
 
 def write_video(path: str | Path, images: Iterable[np.ndarray], fps: float, total: int | None = None) -> int:
@@ -84,7 +90,7 @@ def track_of(rollout: Rollout, world: int, start: int, stop: int, shift: tuple[f
     part = slice(start, stop)
     pos = rollout.root_pos[part, world].cpu().numpy().copy()
     pos[:, :2] += shift
-    return Track(
+    track = Track(
         pos,
         rollout.root_rot[part, world].cpu().numpy(),
         rollout.dof_pos[part, world].cpu().numpy(),
@@ -92,6 +98,59 @@ def track_of(rollout: Rollout, world: int, start: int, stop: int, shift: tuple[f
         rollout.command["speed"][part, world].cpu().numpy(),
         rollout.contact[part, world].cpu().numpy(),
     )
+    if "future_position" in rollout.command:
+        track.facing = rollout.command["facing"][part, world].cpu().numpy()
+        ahead = rollout.command["future_position"][part, world].cpu().numpy()
+        yaw = rotation.yaw(rollout.root_rot[part, world]).cpu().numpy()
+        track.future = pos[:, None, :2] + turned(ahead, yaw[:, None])
+    if rollout.path is not None:
+        track.line = rollout.path[world].cpu().numpy() + np.asarray(shift)
+    return track
+
+
+def ghost_of(rollout: Rollout, world: int, start: int, stop: int, track: Track) -> Track:
+    """The clip moments that answer what ``world`` is told, beside it.
+
+    They have no place of their own: the pale figure goes along on the left of ``track``, facing as commanded.
+    """
+    part = slice(start, stop)
+    facing = rollout.command["facing"][part, world]
+    angle = facing.cpu().numpy()
+    pos = np.empty_like(track.root_pos)
+    along = gaussian_smooth(track.root_pos[:, :2], 0.3 * rollout.fps)
+    pos[:, :2] = along + BESIDE * np.stack((-np.sin(angle), np.cos(angle)), axis=-1)
+    pos[:, 2] = rollout.twin["height"][part, world].cpu().numpy()
+    rot = rotation.multiply(rotation.from_yaw(facing), rollout.twin["tilt"][part, world])
+    dofs = rollout.twin["dof_pos"][part, world].cpu().numpy()
+    return Track(pos, rot.cpu().numpy(), dofs, tint=_PALE, alpha=_GHOST)
+
+
+def turned(vector: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Ground vectors ``[..., 2]`` turned left by ``angle [...]`` rad."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.stack((c * vector[..., 0] - s * vector[..., 1], s * vector[..., 0] + c * vector[..., 1]), axis=-1)
+
+
+def in_words(velocity: np.ndarray, turn_rate: float) -> str:
+    """What a command asks for, e.g. ``walk, turning left``.
+
+    Args:
+        velocity: ``[2]`` m/s, forward and left.
+        turn_rate: rad/s.
+    """
+    forward, left = float(velocity[0]), float(velocity[1])
+    speed = float(np.hypot(forward, left))
+    if speed < 0.15:
+        going = "stand" if abs(turn_rate) < 0.1 else "turn in place"
+    elif abs(left) > abs(forward):
+        going = "step left" if left > 0 else "step right"
+    elif forward < 0:
+        going = "step back"
+    else:
+        going = "run" if speed > 2.0 else "walk"
+    if speed >= 0.15 and abs(turn_rate) > 0.1:
+        going += ", turning " + ("left" if turn_rate > 0 else "right")
+    return going
 
 
 def capture(
@@ -103,6 +162,8 @@ def capture(
     size: tuple[int, int] = (640, 480),
 ) -> Path:
     """Film ``worlds`` of a rollout, one beside the other; commands, velocities and contacts are drawn.
+
+    A single world of HumanoidMM is filmed with its twin as a pale figure beside it and a map in the corner.
 
     Args:
         rollout: recorded states.
@@ -130,12 +191,53 @@ def capture(
         assert first.speed is not None
         return f"commanded {first.speed[f]:.1f} m/s\nactual {speeds[f]:.1f} m/s\n{f / rollout.fps:4.1f} s"
 
-    pictures = frames(
-        rollout.character, tracks, rollout.fps, width=size[0], height=size[1],
-        caption=caption if len(tracks) == 1 else None,
-    )  # fmt: skip
+    if len(tracks) == 1 and rollout.twin:
+        pictures = _with_twin(rollout, chosen[0], start, stop, first, speeds, size)
+    else:
+        pictures = frames(
+            rollout.character, tracks, rollout.fps, width=size[0], height=size[1],
+            caption=caption if len(tracks) == 1 else None,
+        )  # fmt: skip
     write_video(path, pictures, rollout.fps, stop - start)
     return Path(path)
+
+
+def _with_twin(
+    rollout: Rollout, world: int, start: int, stop: int, track: Track, speeds: np.ndarray, size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Frames of one world of HumanoidMM; the camera turns late and looks down, so that turns are seen."""
+    part = slice(start, stop)
+    ghost = ghost_of(rollout, world, start, stop, track)
+    told = {name: rollout.command[name][part, world] for name in ("goal_velocity", "velocity", "turn_rate", "facing")}
+    yaw = rotation.yaw(rollout.root_rot[part, world])
+    off = np.degrees(rotation.wrap_angle(yaw - told["facing"]).numpy())
+    off = gaussian_smooth(off, 0.25 * rollout.fps)
+    goal, turn, asked = told["goal_velocity"].numpy(), told["turn_rate"].numpy(), told["velocity"].norm(dim=-1).numpy()
+    name = f"{rollout.script}  " if rollout.script else ""
+
+    def caption(f: int) -> str:
+        side = "left" if off[f] > 0 else "right"
+        return (
+            f"{name}{f / rollout.fps:4.1f} s\n{in_words(goal[f], float(turn[f]))}\n"
+            f"asked {asked[f]:.1f}, goes {speeds[f]:.1f} m/s\nfaces {abs(off[f]):.0f}° too far {side}"
+        )
+
+    pos = np.stack([track.root_pos, ghost.root_pos], axis=1)
+    rot = np.stack([ghost.root_rot, ghost.root_rot], axis=1)
+    cameras = follow(
+        pos, rot, rollout.fps, width=size[0], height=size[1], elevation=21.0, turn_seconds=2.0, seconds=0.4,
+    )  # fmt: skip
+    line = track.line
+    if line is None:
+        from isaacmm.evaluate.steered import commanded_path
+
+        shift = track.root_pos[:1, :2] - rollout.root_pos[start, world, :2].numpy()
+        line = commanded_path(rollout)[part, world].numpy() + shift
+    chart = Map(track.root_pos[:, :2], yaw.numpy(), line, along=track.line is None, size=round(0.27 * size[1]))
+    return frames(
+        rollout.character, [track, ghost], rollout.fps, width=size[0], height=size[1], caption=caption,
+        cameras=cameras, inset=chart,
+    )  # fmt: skip
 
 
 def motion_track(character: CharacterModel, motion: Motion) -> Track:

@@ -1,4 +1,4 @@
-"""Text in a corner of a picture."""
+"""Text and small pictures in the corners of a picture."""
 
 from __future__ import annotations
 
@@ -42,3 +42,10 @@ def write(image: np.ndarray, text: str, size: int | None = None) -> None:
     inner = panel[pad : pad + rows, pad : pad + cols]
     inner *= 1.0 - 0.9 * mask[:rows, :cols, None]
     image[: rows + 2 * pad, : cols + 2 * pad] = panel.astype(np.uint8)
+
+
+def paste(image: np.ndarray, small: np.ndarray) -> None:
+    """Put ``small`` into the upper right of ``image``, both uint8 ``[., ., 3]``, in place; the rest is cut off."""
+    pad = max(4, image.shape[0] // 60)
+    rows, cols = min(small.shape[0], image.shape[0] - pad), min(small.shape[1], image.shape[1] - pad)
+    image[pad : pad + rows, image.shape[1] - pad - cols : image.shape[1] - pad] = small[:rows, :cols]

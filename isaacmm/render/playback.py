@@ -10,14 +10,18 @@ import numpy as np
 from isaacmm.character import CharacterModel
 from isaacmm.render.actor import Actor
 from isaacmm.render.camera import Camera, follow
-from isaacmm.render.decals import Arrow, Decal, Disc
-from isaacmm.render.hud import write
+from isaacmm.render.decals import Arrow, Decal, Disc, Trail
+from isaacmm.render.hud import paste, write
 from isaacmm.render.scene import Scene
 
 Array = np.ndarray
 
 _COMMAND = (0.10, 0.45, 0.85)
 _ACTUAL = (0.95, 0.55, 0.12)
+_FACING = (0.10, 0.62, 0.42)
+_LINE = (0.30, 0.36, 0.44)
+#: Dashes of a line on the floor: length and period (m), and how far from the character they are still drawn.
+_DASH, _PERIOD, _FAR = 0.3, 0.5, 14.0
 
 
 @dataclass(eq=False)
@@ -30,6 +34,9 @@ class Track:
         dof_pos: ``[T, D]`` rad, in the character's order.
         direction, speed: commanded direction ``[T, 2]`` and speed ``[T]`` m/s, or ``None``.
         contact: ``[T, F]`` bool per foot, or ``None``.
+        facing: ``[T]`` rad, where to face, world; drawn as an arrow on the rim of the disc.
+        future: ``[T, K, 2]`` m, world: where to be at some moments ahead; drawn as dots.
+        line: ``[M, 2]`` m, world: a line on the floor to be followed.
         tint: RGB instead of the model's own colours.
         alpha: below 1 draws a ghost.
     """
@@ -40,6 +47,9 @@ class Track:
     direction: Array | None = None
     speed: Array | None = None
     contact: Array | None = None
+    facing: Array | None = None
+    future: Array | None = None
+    line: Array | None = None
     tint: tuple[float, float, float] | None = None
     alpha: float = 1.0
 
@@ -54,6 +64,7 @@ def frames(
     caption: Callable[[int], str] | None = None,
     cameras: Sequence[Camera] | None = None,
     which: Sequence[int] | None = None,
+    inset: Callable[[int], Array] | None = None,
 ) -> Iterator[Array]:
     """Draw the tracks, all in one scene.
 
@@ -65,6 +76,7 @@ def frames(
         caption: text for a frame, drawn in a corner.
         cameras: one per frame; default: a camera that follows.
         which: frames to draw, default all.
+        inset: small picture uint8 ``[h, w, 3]`` of a frame, put into the upper right corner.
 
     Yields:
         uint8 ``[H, W, 3]``.
@@ -78,8 +90,10 @@ def frames(
         cameras = follow(pos, rot, fps, width=width, height=height)
     scene = Scene(actors)
     velocities = [_velocity(t.root_pos, fps) for t in tracks]
+    lines = [dashes(t.line) for t in tracks if t.line is not None]
     for f in range(len(tracks[0].root_pos)) if which is None else which:
-        decals: list[Decal] = []
+        here = np.mean([t.root_pos[f, :2] for t in tracks], axis=0)
+        decals: list[Decal] = [dash for line in lines for dash in line if near(dash, here)]
         for track, actor, velocity, soles in zip(tracks, actors, velocities, feet, strict=True):
             actor.pose(track.root_pos[f], track.root_rot[f], track.dof_pos[f])
             decals += _arrows(track, velocity, f)
@@ -87,6 +101,8 @@ def frames(
                 for geoms, touching in zip(soles, track.contact[f], strict=True):
                     actor.glow[geoms] = float(touching)
         image = scene.render(cameras[f], decals)
+        if inset is not None:
+            paste(image, inset(f))
         if caption is not None:
             write(image, caption(f))
         yield image
@@ -102,14 +118,38 @@ def _velocity(root_pos: Array, fps: float) -> Array:
 
 
 def _arrows(track: Track, velocity: Array, f: int) -> list[Decal]:
-    """Commanded velocity (blue, wide) and actual one (orange, narrow), 0.6 m of arrow per m/s."""
+    """What is commanded: velocity (blue, wide), facing (green, on the rim), the way ahead (dots); and the actual
+    velocity (orange, narrow). 0.6 m of arrow per m/s."""
     if track.direction is None or track.speed is None:
         return []
     x, y = float(track.root_pos[f, 0]), float(track.root_pos[f, 1])
     wanted = 0.6 * float(track.speed[f]) * track.direction[f]
     actual = 0.6 * velocity[f]
-    return [
-        Disc(_COMMAND, 0.35, (x, y), 0.42, 0.385),
-        Arrow(_COMMAND, 0.85, (x, y), (float(wanted[0]), float(wanted[1])), 0.085, 0.22),
-        Arrow(_ACTUAL, 0.95, (x, y), (float(actual[0]), float(actual[1])), 0.035, 0.11),
-    ]
+    marks: list[Decal] = [Disc(_COMMAND, 0.35, (x, y), 0.42, 0.385)]
+    if track.future is not None:
+        points = [(x, y), *((float(a), float(b)) for a, b in track.future[f])]
+        marks.append(Trail(_COMMAND, 0.35, tuple(points), 0.03))
+        marks += [Disc(_COMMAND, 0.75, point, 0.075) for point in points[1:]]
+    marks.append(Arrow(_COMMAND, 0.85, (x, y), (float(wanted[0]), float(wanted[1])), 0.085, 0.22))
+    if track.facing is not None:
+        c, s = float(np.cos(track.facing[f])), float(np.sin(track.facing[f]))
+        marks.append(Arrow(_FACING, 0.95, (x + 0.4 * c, y + 0.4 * s), (0.2 * c, 0.2 * s), 0.0, 0.2))
+    marks.append(Arrow(_ACTUAL, 0.95, (x, y), (float(actual[0]), float(actual[1])), 0.035, 0.11))
+    return marks
+
+
+def dashes(line: Array) -> list[Trail]:
+    """A line ``[M, 2]`` on the floor as dashes; each is small, so that only few pixels are asked about it."""
+    steps = np.linalg.norm(np.diff(line, axis=0), axis=-1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    made = []
+    for begin in np.arange(0.0, along[-1], _PERIOD):
+        at = np.linspace(begin, min(begin + _DASH, along[-1]), 4)
+        points = np.stack([np.interp(at, along, line[:, k]) for k in (0, 1)], axis=-1)
+        made.append(Trail(_LINE, 0.75, tuple((float(x), float(y)) for x, y in points), 0.06))
+    return made
+
+
+def near(trail: Trail, here: Array) -> bool:
+    """Whether a dash is close enough to be seen."""
+    return bool(np.hypot(trail.points[0][0] - here[0], trail.points[0][1] - here[1]) < _FAR)
