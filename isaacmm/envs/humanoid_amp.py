@@ -44,8 +44,8 @@ class HumanoidAMP(gym.vector.VectorEnv):
 
     ``info`` of :meth:`step`: ``amp_obs [N, H*F]`` newest frame first and ``final_obs [N, O]``, both
     from before any reset; ``condition [N, K]`` and ``reference [N]``, what the discriminator is told of the command
-    (nothing here: ``K = 0``) and which clip row answers it; ``reward_terms`` name -> ``[N]``; ``diverged [N]`` worlds whose simulation
-    blew up in this step; ``episode_steps [N]`` length so far, the one just ended included.
+    (nothing here: ``K = 0``) and which clip row answers it; ``reward_terms`` name -> ``[N]``; ``diverged [N]``
+    worlds whose simulation blew up in this step; ``episode_steps [N]`` length so far, the one just ended included.
 
     Args:
         config: ``task.env`` (cfg/task/HumanoidAMP.yaml).
@@ -79,7 +79,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
         self.reference_mode = _choice(config, "reference", REFERENCES, "none")
-        self.reward_kind = _choice(config, "task_reward", rewards.KINDS, "steering")
+        self.reward_kind = _choice(config, "task_reward", self.TASK_REWARDS, self.TASK_REWARDS[0])
         self.reset_kind = _choice(config, "reset", self.RESETS, self.RESETS[0])
         self.amp_frames = int(config.get("amp_frames", 2))
         self.max_steps = round(float(config.get("episode_seconds", 10.0)) / self.dt)
@@ -114,9 +114,12 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.diverged_total = 0
         #: wall time spent in the simulator so far, for the share that training logs
         self.physics_seconds = 0.0
+        #: and in motion matching
+        self.matching_seconds = 0.0
 
     #: ways to begin an episode
-    RESETS = ("random", "default")
+    RESETS: tuple[str, ...] = ("random", "default")
+    TASK_REWARDS: tuple[str, ...] = rewards.KINDS
 
     def _prepare(self, command: dict[str, Any]) -> None:
         """What is told and what it should look like: ``self.command`` and ``self.table``."""

@@ -44,7 +44,8 @@ class Mode:
         key = f"task.env.command.modes.{name}"
         for word in config:
             if word not in cls.__dataclass_fields__ or word == "name":
-                raise ConfigError(f"{key}.{word} is not known; {nearest(str(word), list(cls.__dataclass_fields__)[1:])}")
+                hint = nearest(str(word), list(cls.__dataclass_fields__)[1:])
+                raise ConfigError(f"{key}.{word} is not known; {hint}")
         pairs = {k: _pair(config[k], f"{key}.{k}") for k in ("forward", "sideways", "turn", "face") if k in config}
         weight, straight = float(config.get("weight", 1.0)), float(config.get("straight", 0.0))
         if weight < 0 or not 0 <= straight <= 1:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from isaacmm import rotation
 
-KINDS = ("steering", "local", "classic", "locomotion")
+KINDS = ("steering", "local", "classic")
 
 
 def local_velocity(root_rot: Tensor, root_vel: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class TwinPose:
         self.velocity[ids] = 0.0
 
     def step(self, before: Tensor, row: Tensor, jumped: Tensor, dt: float) -> None:
-        """Twins went from rows ``before [N]`` to ``row [N]`` within ``dt`` s; ``jumped [N]`` tells whose clip changed."""
+        """Twins went from rows ``before [N]`` to ``row [N]`` within ``dt`` s; ``jumped [N]``: not within a clip."""
         if bool(jumped.any()):
             clip = self.table.clip[before]
             last = self.table.first[clip] + self.table.count[clip] - 1

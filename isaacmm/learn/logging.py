@@ -26,6 +26,7 @@ _GROUPS = {
     "speed_error": "command/speed_error_m_s",
     "heading_error": "command/heading_error_rad",
     "time_physics": "time/physics_share",
+    "time_matching": "time/matching_share",
     "time_inference": "time/inference_share",
     "time_learning": "time/learning_share",
     "samples_per_second": "time/samples_per_second",

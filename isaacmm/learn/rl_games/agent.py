@@ -62,6 +62,7 @@ class AMPAgent(A2CAgent):
         begin = time.perf_counter()
         self.epoch_num += 1
         self.model.eval()
+        matching = self.env.matching_seconds
         batch = self.rollouts.collect(self.obs)
         self.obs = batch.last_obs
         collected = time.perf_counter()
@@ -82,6 +83,7 @@ class AMPAgent(A2CAgent):
             seconds=self.seconds,
             samples_per_second=batch.samples / (end - begin),
             time_physics=batch.physics_seconds / (end - begin),
+            time_matching=(self.env.matching_seconds - matching) / (end - begin),
             time_inference=(collected - begin - batch.physics_seconds) / (end - begin),
             time_learning=(end - collected) / (end - begin),
             learning_rate=float(self.last_lr),
