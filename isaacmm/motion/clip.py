@@ -82,8 +82,10 @@ class Motion:
         return self.skeleton.fk(self.root_pos, self.root_rot, self.joint_rot)
 
     def dof_pos(self) -> Tensor:
-        """Hinge angles ``[T, D]`` rad, continuous over time."""
-        return self.skeleton.joint_rot_to_dof_curves(self.joint_rot)
+        """Hinge angles ``[T, D]`` rad, continuous over time (:func:`isaacmm.motion.angles.dof_curves`)."""
+        from isaacmm.motion.angles import dof_curves
+
+        return dof_curves(self.skeleton, self.joint_rot, self.fps)
 
     # ----------------------------------------------------------------- edit
     def slice(self, start: int, stop: int) -> Motion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from isaacmm.motion.clip import Motion
 from isaacmm.motion.io import registry
 
 
-def facts(path: Path, character: CharacterModel) -> list[tuple[str, str]]:
+def facts(path: Path, character: CharacterModel, **options: Any) -> list[tuple[str, str]]:
     """Label and text of everything worth knowing about the clip at ``path``, as the file has it.
 
     Raises:
@@ -21,12 +22,12 @@ def facts(path: Path, character: CharacterModel) -> list[tuple[str, str]]:
     """
     broken = "none"
     try:
-        motion = registry.read(path)
+        motion = registry.read(path, **options)
     except MotionError as error:
         if "NaN" not in str(error):
             raise
         broken = str(error)
-        motion = registry.read(path, nan="interpolate")
+        motion = registry.read(path, nan="interpolate", **options)
     on_character = motion.skeleton.names == character.skeleton.names
     rows = [
         ("file", str(path)),

@@ -10,11 +10,18 @@ from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.errors import MotionError
+from isaacmm.motion.balance import Balance, balanced
+from isaacmm.motion.cache import known_dof_pos
 from isaacmm.motion.clip import Motion
 from isaacmm.skeleton import Skeleton
 from isaacmm.state import MotionState
 
 EndMode = Literal["loop", "clamp"]
+
+#: Up to so many frames velocities are derived once and kept (0.5 kB per frame); beyond, as they are asked for.
+_TABLE = 300_000
+_CHUNK = 65_536
+_MOVING = ("root_vel", "root_ang_vel", "dof_vel", "body_vel", "body_ang_vel")
 
 
 class MotionLibrary:
@@ -22,7 +29,7 @@ class MotionLibrary:
 
     Frames of all clips lie one after the other in flat tensors ``[sum T, ...]``; ``first_frame [C]``
     and ``num_frames [C]`` say where each clip lies. Velocities are central differences of the
-    clip's own frames (one-sided at its ends) in the world frame.
+    clip's own frames (one-sided at its ends) in the world frame, derived when they are first asked for.
 
     Args:
         motions: the clips; all must have the skeleton's bodies and hinges.
@@ -31,6 +38,8 @@ class MotionLibrary:
         end: what a time past a clip's end means: ``loop`` goes on from where and in the direction
             in which the clip ended, ``clamp`` holds the last frame.
         device: where the tensors live.
+        balance: ``none`` draws clips by weight; ``tag`` and ``speed_turn`` give every tag, or every bin of
+            mean speed and turn, the same share (:mod:`isaacmm.motion.balance`).
     """
 
     def __init__(
@@ -40,6 +49,7 @@ class MotionLibrary:
         weights: Sequence[float] | None = None,
         end: EndMode = "loop",
         device: torch.device | str = "cpu",
+        balance: Balance = "none",
     ) -> None:
         if not motions:
             raise MotionError("a motion library needs at least one clip")
@@ -54,22 +64,21 @@ class MotionLibrary:
         weight = torch.as_tensor([1.0] * len(motions) if weights is None else list(weights), dtype=torch.float32)
         if len(weight) != len(motions) or (weight < 0).any() or weight.sum() <= 0:
             raise MotionError(f"{len(motions)} clips need as many weights, none negative and not all zero")
-        self.weights = (weight / weight.sum()).to(device)
-
-        parts = [_derive(m.validate(), skeleton) for m in motions]
+        parts = [_prepare(m.validate(), skeleton) for m in motions]
         counts = torch.tensor([m.num_frames for m in motions])
         self.num_frames = counts.to(device)
         self.first_frame = (torch.cumsum(counts, 0) - counts).to(device)
         self.fps = torch.tensor([m.fps for m in motions], dtype=torch.float32, device=device)
         #: seconds from first to last frame of each clip ``[C]``
         self.lengths = (self.num_frames - 1) / self.fps
-        flat = {key: torch.cat([p[key] for p in parts]).to(device) for key in parts[0]}
-        self.root_pos, self.root_rot = flat["root_pos"], flat["root_rot"]
-        self.root_vel, self.root_ang_vel = flat["root_vel"], flat["root_ang_vel"]
-        self.dof_pos, self.dof_vel = flat["dof_pos"], flat["dof_vel"]
-        self.body_vel, self.body_ang_vel = flat["body_vel"], flat["body_ang_vel"]
+        self.root_pos, self.root_rot, self.dof_pos = (
+            torch.cat([p[k] for p in parts]).to(device) for k in range(3)
+        )
         self.clip_of_frame = torch.repeat_interleave(torch.arange(len(motions)), counts).to(device)
         self._cycle_yaw, self._cycle_shift = self._cycle()
+        self._tables: dict[str, Tensor] | None = None
+        weight = balanced(weight, balance, tags=self.tags, speed=self.mean_speed(), turn=self.mean_turn())
+        self.weights = (weight / weight.sum()).to(device)
 
     # ------------------------------------------------------------------ facts
     @property
@@ -89,9 +98,81 @@ class MotionLibrary:
 
     def mean_speed(self) -> Tensor:
         """Mean speed of the root along the ground ``[C]`` m/s: path length over duration."""
-        speed = self.root_vel[:, :2].norm(dim=-1)
+        before, after, dt = self._around(torch.arange(self.total_frames, device=self.device))
+        speed = (self.root_pos[after, :2] - self.root_pos[before, :2]).norm(dim=-1) / dt
         total = torch.zeros(self.num_clips, device=self.device).index_add_(0, self.clip_of_frame, speed)
         return total / self.num_frames
+
+    def mean_turn(self) -> Tensor:
+        """Mean turn of the root's heading ``[C]`` rad/s, left is positive."""
+        heading = rotation.yaw(self.root_rot)
+        turned = rotation.wrap_angle(heading[1:] - heading[:-1])
+        turned = torch.where(self.clip_of_frame[1:] == self.clip_of_frame[:-1], turned, torch.zeros_like(turned))
+        total = torch.zeros(self.num_clips, device=self.device).index_add_(0, self.clip_of_frame[1:], turned)
+        return total / self.lengths.clamp(min=1e-6)
+
+    # --------------------------------------------------------------- velocities
+    def _around(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flat frames before and after ``frames [n]`` within their clips, and the seconds between them."""
+        clip = self.clip_of_frame[frames]
+        first = self.first_frame[clip]
+        before = torch.maximum(frames - 1, first)
+        after = torch.minimum(frames + 1, first + self.num_frames[clip] - 1)
+        return before, after, (after - before) / self.fps[clip]
+
+    def velocities(self, frames: Tensor) -> dict[str, Tensor]:
+        """Velocities at flat frames ``[n]``: root, hinges, bodies; linear and angular, world frame."""
+        before, after, dt = self._around(frames)
+        per = 1.0 / dt[:, None]
+
+        def turning(a: Tensor, b: Tensor, per: Tensor) -> Tensor:
+            return rotation.to_rotvec(rotation.multiply(b, rotation.inverse(a))) * per
+
+        pos_a, rot_a, pos_b, rot_b = (x for f in (before, after) for x in self._bodies(f))
+        return {
+            "root_vel": (self.root_pos[after] - self.root_pos[before]) * per,
+            "root_ang_vel": turning(self.root_rot[before], self.root_rot[after], per),
+            "dof_vel": (self.dof_pos[after] - self.dof_pos[before]) * per,
+            "body_vel": (pos_b - pos_a) * per[..., None],
+            "body_ang_vel": turning(rot_a, rot_b, per[..., None]),
+        }
+
+    def _bodies(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        joint_rot = self.skeleton.dofs_to_joint_rot(self.dof_pos[frames])
+        return self.skeleton.fk(self.root_pos[frames], self.root_rot[frames], joint_rot)
+
+    def _table(self, name: str) -> Tensor:
+        """A velocity of all frames, derived at first use."""
+        if self._tables is None:
+            chunks = torch.arange(self.total_frames, device=self.device).split(_CHUNK)
+            parts = [self.velocities(chunk) for chunk in chunks]
+            self._tables = {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
+        return self._tables[name]
+
+    @property
+    def root_vel(self) -> Tensor:
+        """``[F, 3]`` m/s of all frames."""
+        return self._table("root_vel")
+
+    @property
+    def root_ang_vel(self) -> Tensor:
+        """``[F, 3]`` rad/s of all frames."""
+        return self._table("root_ang_vel")
+
+    @property
+    def dof_vel(self) -> Tensor:
+        """``[F, D]`` rad/s of all frames."""
+        return self._table("dof_vel")
+
+    @property
+    def body_vel(self) -> Tensor:
+        """``[F, B, 3]`` m/s of all frames."""
+        return self._table("body_vel")
+
+    @property
+    def body_ang_vel(self) -> Tensor:
+        """``[F, B, 3]`` rad/s of all frames."""
+        return self._table("body_ang_vel")
 
     # ----------------------------------------------------------------- sample
     def sample(
@@ -159,13 +240,20 @@ class MotionLibrary:
         low = low + self.first_frame[clip]
         high = low + 1
 
-        def blend(values: Tensor) -> Tensor:
-            a, b = values[low], values[high]
+        def between(a: Tensor, b: Tensor) -> Tensor:
             return torch.lerp(a, b, t if a.dim() == 2 else t[:, :, None])
 
-        root_pos, root_vel, root_ang_vel = blend(self.root_pos), blend(self.root_vel), blend(self.root_ang_vel)
+        def blend(values: Tensor) -> Tensor:
+            return between(values[low], values[high])
+
+        if self._tables is None and self.total_frames > _TABLE:  # too many to keep: only those that are asked for
+            slow, fast = self.velocities(low), self.velocities(high)
+            moving = {key: between(slow[key], fast[key]) for key in slow}
+        else:
+            moving = {key: blend(self._table(key)) for key in _MOVING}
+        root_pos, root_vel, root_ang_vel = blend(self.root_pos), moving["root_vel"], moving["root_ang_vel"]
         root_rot = rotation.slerp(self.root_rot[low], self.root_rot[high], t[:, 0])
-        body_vel, body_ang_vel = blend(self.body_vel), blend(self.body_ang_vel)
+        body_vel, body_ang_vel = moving["body_vel"], moving["body_ang_vel"]
         if cycles is not None and bool((cycles > 0).any()):
             turn, shift = self._after_cycles(clip, cycles)
             root_pos = rotation.rotate(turn, root_pos) + shift
@@ -176,7 +264,7 @@ class MotionLibrary:
         dof_pos = blend(self.dof_pos)
         body_pos, body_rot = self.skeleton.fk(root_pos, root_rot, self.skeleton.dofs_to_joint_rot(dof_pos))
         return MotionState(
-            root_pos, root_rot, root_vel, root_ang_vel, dof_pos, blend(self.dof_vel),
+            root_pos, root_rot, root_vel, root_ang_vel, dof_pos, moving["dof_vel"],
             body_pos, body_rot, body_vel, body_ang_vel,
         )  # fmt: skip
 
@@ -210,44 +298,24 @@ class MotionLibrary:
     def from_config(
         cls, config: Mapping[str, Any], character: Any, device: torch.device | str = "cpu"
     ) -> MotionLibrary:
-        """From a ``cfg/motion`` mapping: ``clips: [{file, weight}]``, ``loop``, ``repair``.
-
-        Files may be globs; paths are relative to the repository unless absolute.
-        """
+        """From a ``cfg/motion`` mapping: ``clips`` (see :mod:`isaacmm.motion.sources`), ``loop``, ``balance``."""
         from isaacmm.motion.sources import load_clips
 
         motions, weights = load_clips(config, character)
         end: EndMode = "loop" if config.get("loop", True) else "clamp"
-        return cls(motions, character.skeleton, weights, end, device)
+        return cls(motions, character.skeleton, weights, end, device, config.get("balance") or "none")
 
 
-def _derive(motion: Motion, skeleton: Skeleton) -> dict[str, Tensor]:
-    """Everything a library keeps of one clip, per frame."""
+def _prepare(motion: Motion, skeleton: Skeleton) -> tuple[Tensor, Tensor, Tensor]:
+    """What a library keeps of one clip: ``root_pos``, ``root_rot`` and ``dof_pos`` of every frame, float32."""
     if motion.skeleton.names != skeleton.names:
         raise MotionError(
             f"{motion.name}: its bodies {motion.skeleton.names[:4]}... are not the character's "
             f"{skeleton.names[:4]}...; retarget the clip to the character first"
         )
-    dt = 1.0 / motion.fps
-    root_rot = rotation.make_continuous(motion.root_rot.float())
-    joint_rot = motion.joint_rot.float()
-    on_character = Motion(skeleton.to("cpu"), motion.root_pos.float(), root_rot, joint_rot, motion.fps, motion.name)
-    dof_pos = on_character.dof_pos()
-    body_pos, body_rot = skeleton.to("cpu").fk(
-        on_character.root_pos, root_rot, skeleton.to("cpu").dofs_to_joint_rot(dof_pos)
-    )
-    return {
-        "root_pos": on_character.root_pos,
-        "root_rot": root_rot,
-        "root_vel": _difference(on_character.root_pos, dt),
-        "root_ang_vel": rotation.angular_velocity(root_rot, dt),
-        "dof_pos": dof_pos,
-        "dof_vel": _difference(dof_pos, dt),
-        "body_vel": _difference(body_pos, dt),
-        "body_ang_vel": rotation.angular_velocity(body_rot, dt),
-    }
-
-
-def _difference(x: Tensor, dt: float) -> Tensor:
-    """Central differences along time, one-sided at the ends."""
-    return torch.gradient(x, spacing=dt, dim=0, edge_order=1)[0]
+    root_pos, root_rot = motion.root_pos.float(), rotation.make_continuous(motion.root_rot.float())
+    dof_pos = known_dof_pos(motion)
+    if dof_pos is None:
+        joint_rot = motion.joint_rot.float()
+        dof_pos = Motion(skeleton.to("cpu"), root_pos, root_rot, joint_rot, motion.fps, motion.name).dof_pos()
+    return root_pos, root_rot, dof_pos

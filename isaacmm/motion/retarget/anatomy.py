@@ -147,7 +147,7 @@ def _trunk(skeleton: Skeleton, roles: dict[str, int], body_pos: Tensor, body_rot
     """
     zero_pos, zero_rot = rest(skeleton)
     stand = upright(skeleton, roles)
-    fixed = {
+    fixed: dict[str, Tensor] = {
         role: rotation.multiply(rotation.inverse(zero_rot[roles[role]]), stand)
         for role in ("pelvis", "chest", "head")
         if role in roles

@@ -8,7 +8,7 @@ source's feet stand, and everything stays within the character's joint limits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import MotionError
+from isaacmm.motion.angles import dof_curves
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.retarget import anatomy, residuals
 from isaacmm.motion.retarget.anatomy import LIMBS, Pose
@@ -72,6 +73,11 @@ class Target:
         self.soles = torch.stack([self._sole(s) for s in SIDES])
         standing = rotation.rotate(flat[:, None], self.soles)
         self.ankle_height = -float(standing[..., 2].amin(dim=-1).mean())
+        self.sockets = skeleton.offsets[[self.roles[f"{s}_thigh"] for s in SIDES]].double()
+        #: for each of the character's feet, in its own order: 0 for the left one, 1 for the right one
+        self.feet_order = [
+            [self.roles[f"{s}_foot"] for s in SIDES].index(skeleton.body(foot)) for foot in self.character.feet
+        ]
 
     def _sole(self, side: str) -> Tensor:
         """Sole points ``[C, 3]`` m of one foot, in the foot's frame."""
@@ -136,33 +142,80 @@ def retarget(
     dof, wanted = _angles(target, pose, root_rot)
     low, high = skeleton.dof_limits.double().unbind(-1)
     outside = (wanted < low - 2e-3) | (wanted > high + 2e-3)
-    sockets = skeleton.offsets[[target.roles["left_thigh"], target.roles["right_thigh"]]].double()
-    root_pos = hips - rotation.rotate(root_rot, sockets.mean(dim=0))
+    root_pos = hips - rotation.rotate(root_rot, target.sockets.mean(dim=0))
     drop = torch.zeros_like(root_pos[:, 0])
     if feet:
-        foot_rot = [target.body_rot(f"{s}_foot", pose.frames[f"{s}_foot"]) for s in SIDES]
-        planted = torch.stack(
-            [plant(ankles[:, k], foot_rot[k], target.soles[k], pose.touching[:, k]) for k in range(2)], dim=1
-        )
-        # the body goes where its feet went, slowly, so that legs keep their directions
-        along = (planted - ankles)[..., :2].mean(dim=1)
-        root_pos[:, :2] += gaussian(along, 0.15 * motion.fps)
-        hip_joints = root_pos[:, None] + rotation.rotate(root_rot[:, None], sockets)
-        drop = lower_hips(hip_joints, planted, pose.touching, _STRETCH * target.leg, motion.fps)
-        root_pos[:, 2] += drop
-        hip_joints[..., 2] += drop[:, None]
-        for k, side in enumerate(SIDES):
-            dof = _leg(target, pose, side, root_pos, root_rot, dof, hip_joints[:, k], planted[:, k], foot_rot[k])
+        root_pos, dof, drop = _stand(target, pose, root_pos, root_rot, dof, ankles, motion.fps)
     result = Motion.from_dofs(
         skeleton, root_pos.float(), rotation.make_continuous(root_rot).float(), dof.float(), motion.fps, motion.name,
         tags=motion.tags,
     )  # fmt: skip
-    by_side = [f"{s}_foot" for s in SIDES]
-    order = [by_side.index(role) for foot in character.feet for role in by_side
-             if target.roles[role] == skeleton.body(foot)]  # fmt: skip
-    result.contacts = pose.touching[:, order]
+    result.contacts = pose.touching[:, target.feet_order]
     report = residuals.measure(motion, found, pose, result, target, outside, drop, scale)
     return Retargeted(result, report, scale * (motion.fk()[0].double() - origin) + shift)
+
+
+def plant_on_character(motion: Motion, character: CharacterModel, touching: Tensor) -> Motion:
+    """A clip that is on the character's skeleton, with its standing feet planted; all else stays.
+
+    Args:
+        motion: on the floor already (:func:`isaacmm.motion.repair.ground`).
+        character: whose clip it is.
+        touching: ``[T, F]`` bool, in the order of the character's feet.
+    """
+    target, pose, root_rot, dof = _own_pose(motion, character)
+    root_pos = motion.root_pos.double()
+    pose.touching = touching[:, [target.feet_order.index(k) for k in range(2)]]
+    root_pos, dof, _ = _stand(target, pose, root_pos, root_rot, dof, pose.ankles, motion.fps)
+    return replace(
+        motion, root_pos=root_pos.float(), joint_rot=character.skeleton.dofs_to_joint_rot(dof.float())
+    )
+
+
+def limit_on_character(motion: Motion, character: CharacterModel) -> Motion:
+    """A clip that is on the character's skeleton, with every hinge within its limits.
+
+    What a limit takes from a body, the bodies on it make up for as far as they can, from the trunk outwards.
+    """
+    target, pose, root_rot, _ = _own_pose(motion, character)
+    dof, _ = _angles(target, pose, root_rot)
+    return replace(motion, joint_rot=character.skeleton.dofs_to_joint_rot(dof.float()))
+
+
+def _own_pose(motion: Motion, character: CharacterModel) -> tuple[Target, Pose, Tensor, Tensor]:
+    """A clip of the character itself, read as :func:`anatomy.read_pose` reads foreign ones, but exactly."""
+    skeleton = character.skeleton
+    target = Target(character, detect(skeleton.names).bind(skeleton.names))
+    root_pos, root_rot = motion.root_pos.double(), motion.root_rot.double()
+    dof = dof_curves(skeleton, motion.joint_rot.double(), motion.fps)
+    body_pos, body_rot = skeleton.fk(root_pos, root_rot, motion.joint_rot.double())
+    frames = {role: rotation.multiply(body_rot[:, target.roles[role]], q) for role, q in target.fixed.items()}
+    down = root_pos.new_tensor([0.0, 0.0, -1.0])
+    directions = {part: rotation.rotate(frames[part], down)
+                  for limb in LIMBS.values() for part in limb[:2] if part in frames}  # fmt: skip
+    ankles = body_pos[:, [target.roles[f"{s}_foot"] for s in SIDES]]
+    nobody = torch.zeros(len(root_pos), 2, dtype=torch.bool)
+    return target, Pose(frames, directions, root_pos, ankles, nobody, target.ankle_height, target.leg), root_rot, dof
+
+
+def _stand(
+    target: Target, pose: Pose, root_pos: Tensor, root_rot: Tensor, dof: Tensor, ankles: Tensor, fps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Root and hinges with standing feet planted near ``ankles [T, 2, 3]`` m, and the root's drop ``[T]`` m."""
+    foot_rot = [target.body_rot(f"{s}_foot", pose.frames[f"{s}_foot"]) for s in SIDES]
+    planted = torch.stack(
+        [plant(ankles[:, k], foot_rot[k], target.soles[k], pose.touching[:, k]) for k in range(2)], dim=1
+    )
+    # the body goes where its feet went, slowly, so that legs keep their directions
+    root_pos = root_pos.clone()
+    root_pos[:, :2] += gaussian((planted - ankles)[..., :2].mean(dim=1), 0.15 * fps)
+    hip_joints = root_pos[:, None] + rotation.rotate(root_rot[:, None], target.sockets)
+    drop = lower_hips(hip_joints, planted, pose.touching, _STRETCH * target.leg, fps)
+    root_pos[:, 2] += drop
+    hip_joints[..., 2] += drop[:, None]
+    for k, side in enumerate(SIDES):
+        dof = _leg(target, pose, side, root_pos, root_rot, dof, hip_joints[:, k], planted[:, k], foot_rot[k])
+    return root_pos, dof, drop
 
 
 def _angles(target: Target, pose: Pose, root_rot: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,7 +240,7 @@ def _angles(target: Target, pose: Pose, root_rot: Tensor) -> tuple[Tensor, Tenso
         joint_rot[:, body - 1] = rotation.multiply(
             rotation.inverse(parent), target.body_rot(role, pose.frames[role])
         )
-        wanted[:, chain] = skeleton.joint_rot_to_dof_curves(joint_rot)[:, chain]
+        wanted[:, chain] = dof_curves(skeleton, joint_rot)[:, chain]
         dof[:, chain] = wanted[:, chain].clamp(low[chain], high[chain])
     for limb, (upper, lower, end, _) in LIMBS.items():
         if limb.endswith("arm") and upper in pose.directions and lower in target.fixed:
@@ -247,7 +300,7 @@ def _leg(
     chain = target.chain(thigh, shin, foot)
     low, high = skeleton.dof_limits.double()[chain].unbind(-1)
     dof = dof.clone()
-    dof[:, chain] = skeleton.joint_rot_to_dof_curves(joint_rot)[:, chain].clamp(low, high)
+    dof[:, chain] = dof_curves(skeleton, joint_rot)[:, chain].clamp(low, high)
     sole = target.soles[SIDES.index(side)]
     goals = (socket + near)[:, None] + rotation.rotate(foot_rot[:, None], sole)
     points = [Point(target.roles[foot], spot, goals[:, i]) for i, spot in enumerate(sole)]
