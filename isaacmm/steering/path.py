@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.errors import ConfigError
-from isaacmm.steering.source import Command, Starts
+from isaacmm.steering.source import Command, Starts, times
 
 #: Distance between the points that a path is resampled to (m).
 SPACING = 0.02
@@ -150,16 +150,18 @@ class PathFollower:
             self.progress = torch.cat((self.progress.to(root_pos.device), ids.new_zeros(more)))
         self.progress[ids] = 0
 
-    def on_path(self, root_pos: Tensor, root_yaw: Tensor) -> Tensor:
+    def on_path(self, root_pos: Tensor) -> Tensor:
         """``root_pos [N, 2]`` in the frame of the path."""
-        pos, yaw = self._starts.of(root_pos, root_yaw)
+        pos, yaw = self._starts.pos, self._starts.yaw
         return _turn(root_pos - pos, self.path.heading[0].to(yaw) - yaw) + self.path.points[0].to(root_pos)
 
     def command(self, time: Tensor | float, root_pos: Tensor, root_yaw: Tensor) -> Command:
-        """See :class:`~isaacmm.steering.source.Source`; the time plays no part."""
-        here = self.on_path(root_pos, root_yaw)
+        """See :class:`~isaacmm.steering.source.Source`; the time only tells new episodes."""
+        begins = self._starts.of(times(time, root_yaw), root_pos, root_yaw)
         if len(self.progress) != len(root_yaw):
             self.progress = torch.zeros(len(root_yaw), dtype=torch.int64, device=root_yaw.device)
+        self.progress = self.progress.masked_fill(begins, 0)
+        here = self.on_path(root_pos)
         points, curvature = self.path.points.to(root_pos), self.path.curvature.to(root_pos)
         window = torch.arange(round(self.WINDOW / self.path.step), device=root_pos.device)
         candidates = self._wrap(self.progress[:, None] + window)
@@ -168,7 +170,7 @@ class PathFollower:
         rest = self._left()
         target = points[self._wrap(self.progress + round(self.lookahead / self.path.step))]
         wish = target - here
-        _, start = self._starts.of(root_pos, root_yaw)
+        start = self._starts.yaw
         heading = torch.atan2(wish[:, 1], wish[:, 0]) + start - self.path.heading[0].to(start)
         reach = torch.arange(0, round(self.lookahead / self.path.step), 5, device=root_pos.device)
         bend = curvature[self._wrap(self.progress[:, None] + reach)]
@@ -183,13 +185,16 @@ class PathFollower:
 
     def error(self, root_pos: Tensor) -> Tensor:
         """Distance ``[T, N]`` m of tracks ``root_pos [T, N, 2]`` from the path."""
-        yaw = self._starts.yaw
-        return torch.stack([self.path.distance(self.on_path(p, yaw)) for p in root_pos])
+        return torch.stack([self.path.distance(self.on_path(p)) for p in root_pos])
 
     def line(self, root_pos: Tensor, root_yaw: Tensor) -> Tensor:
-        """The path ``[N, M, 2]`` in the world, as each character is to follow it."""
-        pos, yaw = self._starts.of(root_pos, root_yaw)
-        points = self.path.points.to(root_pos) - self.path.points[0].to(root_pos)
+        """The path ``[N, M, 2]`` in the world, as each character is to follow it from where it began.
+
+        Before they have begun: as if they stood at ``root_pos [N, 2]``, facing ``root_yaw [N]``.
+        """
+        begun = len(self._starts.yaw) == len(root_yaw)
+        pos, yaw = (self._starts.pos, self._starts.yaw) if begun else (root_pos, root_yaw)
+        points = self.path.points.to(pos) - self.path.points[0].to(pos)
         return _turn(points[None], (yaw - self.path.heading[0].to(yaw))[:, None]) + pos[:, None]
 
     def _left(self) -> Tensor:

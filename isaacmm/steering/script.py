@@ -85,9 +85,10 @@ class CommandScript:
 
     def command(self, time: Tensor | float, root_pos: Tensor, root_yaw: Tensor) -> Command:
         """See :class:`~isaacmm.steering.source.Source`."""
-        _, start = self._starts.of(root_pos, root_yaw)
-        velocity, facing, turn = self.at(times(time, root_yaw))
-        return Command(velocity, start + facing, turn)
+        now = times(time, root_yaw)
+        self._starts.of(now, root_pos, root_yaw)
+        velocity, facing, turn = self.at(now)
+        return Command(velocity, self._starts.yaw + facing, turn)
 
     def at(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Velocity ``[N, 2]``, facing ``[N]`` since the start (not wrapped) and turn rate ``[N]`` at ``time [N]``."""

@@ -41,23 +41,33 @@ def times(time: Tensor | float, like: Tensor) -> Tensor:
 
 
 class Starts:
-    """Where characters began: scripts and paths are laid there. Grows to as many characters as ask."""
+    """Where characters began: scripts and paths are laid there.
+
+    A character begins when it is reset, when it is first seen, and when its time runs backwards (a new episode).
+    """
 
     def __init__(self) -> None:
         self.pos = torch.zeros(0, 2)
         self.yaw = torch.zeros(0)
+        self.time = torch.zeros(0)
 
-    def of(self, root_pos: Tensor, root_yaw: Tensor) -> tuple[Tensor, Tensor]:
-        """Start positions ``[N, 2]`` and facings ``[N]``; where none was given by a reset, the present ones."""
+    def of(self, time: Tensor, root_pos: Tensor, root_yaw: Tensor) -> Tensor:
+        """Take note of ``time [N]`` and return ``[N]`` bool: who begins now."""
         if len(self.yaw) != len(root_yaw):
-            self.pos, self.yaw = root_pos.detach().clone(), root_yaw.detach().clone()
-        return self.pos, self.yaw
+            begins = torch.ones_like(root_yaw, dtype=torch.bool)
+            self.pos, self.yaw, self.time = root_pos.detach().clone(), root_yaw.detach().clone(), time.clone()
+            return begins
+        begins = time < self.time
+        self.pos = torch.where(begins[:, None], root_pos, self.pos)
+        self.yaw = torch.where(begins, root_yaw, self.yaw)
+        self.time = time.clone()
+        return begins
 
     def reset(self, ids: Tensor, root_pos: Tensor, root_yaw: Tensor) -> None:
         """Characters ``ids`` begin at the given places."""
-        need = int(ids.max()) + 1 if len(ids) else 0
-        if need > len(self.yaw):
-            more = need - len(self.yaw)
+        more = (int(ids.max()) + 1 if len(ids) else 0) - len(self.yaw)
+        if more > 0:
             self.pos = torch.cat((self.pos.to(root_pos), root_pos.new_zeros(more, 2)))
             self.yaw = torch.cat((self.yaw.to(root_yaw), root_yaw.new_zeros(more)))
-        self.pos[ids], self.yaw[ids] = root_pos, root_yaw
+            self.time = torch.cat((self.time.to(root_yaw), root_yaw.new_zeros(more)))
+        self.pos[ids], self.yaw[ids], self.time[ids] = root_pos, root_yaw, 0.0

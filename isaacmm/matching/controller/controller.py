@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +15,13 @@ from isaacmm.matching import springs
 from isaacmm.matching.controller.foot_lock import FootLock, Locking
 from isaacmm.matching.controller.inertialization import Inertialization, turn_between
 from isaacmm.matching.controller.leg import FootPose, Legs
+from isaacmm.matching.controller.playheads import Playheads
 from isaacmm.matching.controller.root import Leading, Root
 from isaacmm.matching.controller.self_penetration import Separation
 from isaacmm.matching.controller.table import PoseTable
 from isaacmm.matching.database import Database
 from isaacmm.matching.search import Search, make_search
 from isaacmm.matching.trajectory import CommandSpring
-from isaacmm.matching.controller.playheads import Playheads
 from isaacmm.motion.clip import Motion
 from isaacmm.steering.source import Source
 
@@ -61,6 +62,7 @@ class Frame:
         locked: ``[N, F]`` bool: feet that are held to the floor.
         sole: ``[N, F, C, 3]`` sole points.
         row: ``[N]`` of the database. jumped: ``[N]`` bool, a transition began here.
+        velocity, facing: ``[N, 2]`` m/s, ``[N]`` rad: the command.
     """
 
     root_pos: Tensor
@@ -72,6 +74,8 @@ class Frame:
     sole: Tensor
     row: Tensor
     jumped: Tensor
+    velocity: Tensor
+    facing: Tensor
 
 
 class Controller:
@@ -123,8 +127,22 @@ class Controller:
         self.low, self.high = self.skeleton.dof_limits.unbind(-1)
         self.time = torch.zeros(num_envs, device=device)
         self.frame: Frame
+        self._last_sole = torch.zeros(num_envs, *self.character.sole.shape, device=device)
         everyone = torch.arange(num_envs, device=device)
         self.reset(everyone, torch.zeros(num_envs, 2, device=device), torch.zeros(num_envs, device=device))
+
+    @classmethod
+    def load(cls, motion: str = "locomotion", num_envs: int = 1, fps: float = 60.0, **rest: Any) -> Controller:
+        """A controller of clips: a name of ``cfg/motion``, a clip, a folder, a glob or a motion yaml.
+
+        ``rest`` is passed on to the constructor.
+
+        Raises:
+            ConfigError, MotionError: nothing is there, or it cannot be used.
+        """
+        from isaacmm.matching.opening import open_database
+
+        return cls(open_database(motion, rate=fps), num_envs, **rest)
 
     # ------------------------------------------------------------------ begin
     def reset(self, ids: Tensor, pos: Tensor, yaw: Tensor, rows: Tensor | None = None) -> None:
@@ -146,11 +164,9 @@ class Controller:
         self.feet.reset(ids)
         for value in (self.drift, self.sunk, self.sinking, self.correction, self.time):
             value[ids] = 0.0
-        self._last_sole = getattr(self, "_last_sole", None)
-        if self._last_sole is None:
-            self._last_sole = torch.zeros(self.num_envs, *self.character.sole.shape, device=self.device)
         self._last_sole[ids] = self.feet.points(self._animated()[3])[ids]
-        self._pose(torch.zeros(self.num_envs, dtype=torch.bool, device=self.device), 0.0)
+        still = torch.zeros(self.num_envs, 2, device=self.device)
+        self._pose(torch.zeros_like(self.twins.jumped), still, self.root.yaw, 0.0)
 
     # ------------------------------------------------------------------- step
     def step(self, velocity: Tensor, facing: Tensor, turn_rate: Tensor, style: Tensor | None = None) -> Frame:
@@ -172,7 +188,7 @@ class Controller:
         self._travel(before, following, row, dt)
         self._inertialize(following, row, dt)
         self.time = self.time + dt
-        self._pose(twins.jumped.clone(), dt)
+        self._pose(twins.jumped.clone(), velocity, facing, dt)
         return self.frame
 
     def _travel(self, before: Tensor, following: Tensor, row: Tensor, dt: float) -> None:
@@ -194,7 +210,11 @@ class Controller:
         t = self.table
         self.inert.decay(dt)
         offset = torch.cat(
-            (t.dof_pos[old] - t.dof_pos[new], t.hip_pos[old] - t.hip_pos[new], turn_between(t.hip_rot[old], t.hip_rot[new])),
+            (
+                t.dof_pos[old] - t.dof_pos[new],
+                t.hip_pos[old] - t.hip_pos[new],
+                turn_between(t.hip_rot[old], t.hip_rot[new]),
+            ),
             dim=1,
         )
         velocity = torch.cat(
@@ -217,12 +237,13 @@ class Controller:
         foot, _, _ = self.legs.forward(root_pos, rotation.to_matrix(root_rot), dof[:, self.legs.dofs])
         return root_pos, root_rot, dof, foot
 
-    def _pose(self, jumped: Tensor, dt: float) -> None:
+    def _pose(self, jumped: Tensor, velocity: Tensor, facing: Tensor, dt: float) -> None:
         """From the animated pose to the one that is shown: feet, hips, limbs."""
         root_pos, root_rot, dof, foot = self._animated()
         row, legs = self.twins.row, self.legs
         if dt > 0:
-            goal = self.feet.step(foot, self._last_sole, self.table.contact[row], self.table.sole_height[row], dt)
+            stands, height = self.table.contact[row], self.table.sole_height[row]
+            goal = self.feet.step(foot, self._last_sole, stands, height, dt)
         else:
             goal = foot
         turn = rotation.to_matrix(root_rot)
@@ -247,7 +268,7 @@ class Controller:
         self._last_sole = sole
         self.frame = Frame(
             root_pos + up, root_rot, dof, self.root.pos.clone(), self.root.yaw.clone(), self.feet.locked.clone(),
-            sole, row.clone(), jumped,
+            sole, row.clone(), jumped, velocity.clone(), facing.clone(),
         )  # fmt: skip
 
     def _clear(
@@ -309,6 +330,7 @@ class Controller:
 
     def motion(self, frames: list[Frame], world: int = 0, name: str = "matched") -> Motion:
         """Frames of :meth:`play` as a clip."""
+
         def column(key: str) -> Tensor:
             return torch.stack([getattr(f, key)[world] for f in frames]).cpu()
 

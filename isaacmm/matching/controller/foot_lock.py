@@ -123,15 +123,15 @@ class FootLock:
         self.shift = torch.where(lock, shift, free_shift)
         self.shift_velocity = torch.where(lock, (shift - before) / dt, free_shift_velocity)
         self.turn = torch.where(locked, turn, free_turn)
-        self.turn_velocity = torch.where(
-            locked, rotation.wrap_angle(turn - before_turn) / dt, free_turn_velocity
-        )
+        self.turn_velocity = torch.where(locked, rotation.wrap_angle(turn - before_turn) / dt, free_turn_velocity)
         # the catch itself is no motion that a later release should go on with
         self.shift_velocity = torch.where(caught[..., None], torch.zeros_like(shift), self.shift_velocity)
         self.turn_velocity = torch.where(caught, torch.zeros_like(turn), self.turn_velocity)
         self.locked = locked
         raised = s.step_height * self.refused.to(low.dtype)
-        self.lift, self.lift_velocity = springs.follow(self.lift, self.lift_velocity, raised, 0.0, s.settle_halflife, dt)
+        self.lift, self.lift_velocity = springs.follow(
+            self.lift, self.lift_velocity, raised, 0.0, s.settle_halflife, dt
+        )
         self.lift = torch.where(locked, torch.zeros_like(low), self.lift)
         self.lift_velocity = torch.where(locked, torch.zeros_like(low), self.lift_velocity)
         return self._goal(foot, low)

@@ -38,7 +38,10 @@ class Legs:
         skeleton = character.skeleton
         self.orientation, self.stay = orientation, stay
         chains = [_chain(skeleton.parents, foot) for foot in character.foot_ids]
-        dofs = [[d for body in chain for d in range(skeleton.num_dofs) if skeleton.dof_bodies[d] == body] for chain in chains]
+        dofs = [
+            [d for body in chain for d in range(skeleton.num_dofs) if skeleton.dof_bodies[d] == body]
+            for chain in chains
+        ]
         shape = [[sum(b == body for b in skeleton.dof_bodies) for body in chain] for chain in chains]
         if any(s != shape[0] for s in shape):
             raise ConfigError(f"character '{character.name}': its legs have different numbers of hinges: {shape}")
@@ -130,9 +133,11 @@ def _cross_matrix(v: Tensor) -> Tensor:
 
 
 def _turn_error(goal: Tensor, now: Tensor) -> Tensor:
-    """Rotation vectors ``[..., 3]`` from ``now`` to ``goal``; exact for small turns and right in direction for large."""
+    """Rotation vectors ``[..., 3]`` from ``now`` to ``goal``, matrices ``[..., 3, 3]`` less than half a turn apart."""
     m = goal @ now.transpose(-1, -2)
-    twice_sine = torch.stack((m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]), -1)
+    twice_sine = torch.stack(
+        (m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]), -1
+    )
     cosine = 0.5 * (m.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0)
     sine = 0.5 * twice_sine.norm(dim=-1)
     angle = torch.atan2(sine, cosine.clamp(-1.0, 1.0))
