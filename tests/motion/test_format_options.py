@@ -98,7 +98,7 @@ def test_csv_headers_counters_and_other_robots(
         == 28
     )
     refuse(sample.path, "29 hinge angles", "28 hinges", skeleton=humanoid.skeleton, quaternion="xyzw")
-    refuse(sample.path, "wxyz", quaternion="xzyw")
+    refuse(sample.path, "did you mean 'xyzw'", quaternion="xzyw")
     table[3, 3:7] *= 2
     np.savetxt(tmp_path / "g.csv", table, delimiter=",")
     refuse(tmp_path / "g.csv", "frame 3", "length 2.00", quaternion="xyzw")

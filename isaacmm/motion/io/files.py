@@ -47,7 +47,7 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:  # a damaged archive can fail in almost any way
         raise MotionError(
-            f"{path}: the archive is damaged or cut short ({error}); copy or download it again."
+            f"{path}: the archive is damaged or cut short ({str(error)[:200]}); copy or download it again."
         ) from error
 
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Names out of damaged files can be long; messages are not (characters).
+_LONGEST = 2000
+
 
 @dataclass(frozen=True)
 class Format:
@@ -230,7 +233,10 @@ def _guarded(path: Path, form: Format, load: Callable[[], T]) -> T:
     try:
         return load()
     except MotionError as error:
-        raise error if str(path) in str(error) else MotionError(f"{path}: {error}") from error
+        text = str(error) if len(str(error)) < _LONGEST else f"{str(error)[:_LONGEST]} ..."
+        if str(path) in text and text == str(error):
+            raise
+        raise MotionError(text if str(path) in text else f"{path}: {text}") from error
     except OSError:
         raise
     except Exception as error:
