@@ -143,8 +143,8 @@ def smpl_motion(frames: int = FRAMES, joints: int = 22) -> tuple[Motion, np.ndar
 class Files:
     """``files(name, folder)`` writes a small file of a format; :attr:`names` are the formats."""
 
-    def __init__(self, make_motion: Callable[..., Motion]) -> None:
-        self.make_motion = make_motion
+    def __init__(self, make_motion: Callable[..., Motion], frames: int = FRAMES) -> None:
+        self.make_motion, self.frames = make_motion, frames
 
     @property
     def names(self) -> list[str]:
@@ -159,17 +159,17 @@ class Files:
 
     # ------------------------------------------------------------------ formats
     def write_isaacmm(self, folder: Path) -> Sample:
-        motion = self.make_motion(frames=FRAMES)
+        motion = self.make_motion(frames=self.frames)
         motion.save(folder / "clip.npz")
         return Sample(folder / "clip.npz", motion, {})
 
     def write_bvh(self, folder: Path) -> Sample:
-        motion = self.make_motion(frames=FRAMES)
+        motion = self.make_motion(frames=self.frames)
         motion.save(folder / "clip.bvh")
         return Sample(folder / "clip.bvh", motion, {})
 
     def write_poselib(self, folder: Path) -> Sample:
-        motion = self.make_motion(frames=FRAMES)
+        motion = self.make_motion(frames=self.frames)
         skeleton = motion.skeleton
 
         def tensor(array: Any) -> OrderedDict[str, Any]:
@@ -191,7 +191,7 @@ class Files:
         return Sample(folder / "clip.npy", motion, {})
 
     def write_isaaclab(self, folder: Path) -> Sample:
-        motion = self.make_motion(frames=FRAMES)
+        motion = self.make_motion(frames=self.frames)
         pos, rot = motion.fk()
         np.savez(
             folder / "clip.npz",
@@ -205,9 +205,9 @@ class Files:
         return Sample(folder / "clip.npz", motion, {"skeleton": motion.skeleton})
 
     def write_amass(self, folder: Path) -> Sample:
-        motion, poses, trans = smpl_motion()
-        flat = np.zeros((FRAMES, 156))
-        flat[:, :66] = poses.reshape(FRAMES, 66)
+        motion, poses, trans = smpl_motion(self.frames)
+        flat = np.zeros((self.frames, 156))
+        flat[:, :66] = poses.reshape(self.frames, 66)
         np.savez(
             folder / "clip.npz",
             poses=flat,
@@ -219,11 +219,11 @@ class Files:
         return Sample(folder / "clip.npz", motion, {})
 
     def write_amass__smplx(self, folder: Path) -> Sample:
-        motion, poses, trans = smpl_motion()
+        motion, poses, trans = smpl_motion(self.frames)
         np.savez(
             folder / "clip.npz",
             root_orient=poses[:, 0],
-            pose_body=poses[:, 1:].reshape(FRAMES, 63),
+            pose_body=poses[:, 1:].reshape(self.frames, 63),
             trans=trans,
             mocap_frame_rate=30.0,
             surface_model_type="smplx",
@@ -231,14 +231,14 @@ class Files:
         return Sample(folder / "clip.npz", motion, {})
 
     def write_mimickit(self, folder: Path) -> Sample:
-        motion = robot_motion()
+        motion = robot_motion(self.frames)
         root = Rotation.from_quat(motion.root_rot.numpy()).as_rotvec()
         frames = np.concatenate((motion.root_pos, root, motion.dof_pos()), axis=1).tolist()
         (folder / "clip.pkl").write_bytes(pickle.dumps({"loop_mode": 0, "fps": 30, "frames": frames}))
         return Sample(folder / "clip.pkl", motion, {})
 
     def write_gmr(self, folder: Path) -> Sample:
-        motion = robot_motion()
+        motion = robot_motion(self.frames)
         content = {
             "fps": 30,
             "root_pos": motion.root_pos.double().numpy(),
@@ -251,13 +251,13 @@ class Files:
         return Sample(folder / "clip.pkl", motion, {})
 
     def write_phc(self, folder: Path) -> Sample:
-        motion, poses, trans = smpl_motion(joints=24)
+        motion, poses, trans = smpl_motion(self.frames, 24)
         order = [smpl_body.NAMES.index(name) for name in smpl_body.MUJOCO_ORDER]
         clip = {
             "pose_quat_global": motion.fk()[1][:, order].double().numpy(),
             "trans_orig": trans,
             "root_trans_offset": motion.root_pos,  # PHC leaves a tensor here
-            "pose_aa": poses.reshape(FRAMES, 72),
+            "pose_aa": poses.reshape(self.frames, 72),
             "gender": "neutral",
             "beta": np.zeros(16),
             "fps": 30.0,
@@ -266,10 +266,10 @@ class Files:
         return Sample(folder / "clip.pkl", motion, {"clip": "0-first"})
 
     def write_phc__asap(self, folder: Path) -> Sample:
-        motion = robot_motion()
+        motion = robot_motion(self.frames)
         clip = {
             "root_trans_offset": motion.root_pos.double().numpy(),
-            "pose_aa": np.zeros((FRAMES, 27, 3)),
+            "pose_aa": np.zeros((self.frames, 27, 3)),
             "dof": motion.dof_pos().numpy(),
             "root_rot": motion.root_rot.double().numpy(),
             "fps": 30,
@@ -278,10 +278,10 @@ class Files:
         return Sample(folder / "clip.pkl", motion, {})
 
     def write_protomotions(self, folder: Path) -> Sample:
-        motion = robot_motion()
+        motion = robot_motion(self.frames)
         pos, rot = motion.fk()
         bodies = list(g1_robot.PROTOMOTIONS_BODIES)
-        where, turned = torch.zeros(FRAMES, 33, 3), torch.zeros(FRAMES, 33, 4)
+        where, turned = torch.zeros(self.frames, 33, 3), torch.zeros(self.frames, 33, 4)
         turned[..., 3] = 1.0
         where[:, bodies], turned[:, bodies] = pos, rot
         content = {
@@ -289,23 +289,23 @@ class Files:
             "dof_pos": motion.dof_pos(),
             "rigid_body_pos": where,
             "rigid_body_rot": turned,
-            "rigid_body_contacts": torch.zeros(FRAMES, 33, dtype=torch.bool),
+            "rigid_body_contacts": torch.zeros(self.frames, 33, dtype=torch.bool),
         }
         torch.save(content, folder / "clip.motion")
         return Sample(folder / "clip.motion", motion, {})
 
     def write_deepmimic(self, folder: Path) -> Sample:
         skeleton = deepmimic.character()
-        pos, rot = moving_root(FRAMES)
-        wave = smooth(FRAMES, 60, 3, 0.6)
-        local, rows, column = [Rotation.from_quat(rot)], [[1 / 30.0] * FRAMES], 0
+        pos, rot = moving_root(self.frames)
+        wave = smooth(self.frames, 60, 3, 0.6)
+        local, rows, column = [Rotation.from_quat(rot)], [[1 / 30.0] * self.frames], 0
         # x forward, y up, z right
         rows += list(np.stack((pos[:, 0], pos[:, 2], -pos[:, 1])))
         turn = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
         rows += list(Rotation.from_matrix(turn @ local[0].as_matrix() @ turn.T).as_quat()[:, [3, 0, 1, 2]].T)
         for name in skeleton.names[1:]:
             if name.endswith("hand"):
-                local.append(Rotation.identity(FRAMES))
+                local.append(Rotation.identity(self.frames))
             elif name.endswith(("shin", "lower_arm")):
                 rows.append(wave[:, column])
                 local.append(Rotation.from_rotvec(wave[:, column, None] * np.array([0.0, -1.0, 0.0])))
@@ -322,33 +322,33 @@ class Files:
         return Sample(folder / "clip.txt", motion, {})
 
     def write_robot_csv(self, folder: Path) -> Sample:
-        motion = robot_motion()
+        motion = robot_motion(self.frames)
         table = np.concatenate((motion.root_pos, motion.root_rot, motion.dof_pos()), axis=1)
         np.savetxt(folder / "clip.csv", table, delimiter=",", fmt="%.7f")
         return Sample(folder / "clip.csv", motion, {"quaternion": "xyzw"})
 
     def write_robot_csv__qpos(self, folder: Path) -> Sample:
-        motion = robot_motion()
+        motion = robot_motion(self.frames)
         table = np.concatenate((motion.root_pos, rotation.to_wxyz(motion.root_rot), motion.dof_pos()), axis=1)
         np.savetxt(folder / "clip.csv", table, delimiter=",", fmt="%.7f")
         return Sample(folder / "clip.csv", motion, {"quaternion": "wxyz"})
 
     def write_loco_mujoco(self, folder: Path) -> Sample:
-        arrays: dict[str, np.ndarray] = {"q_knee_angle_r_translation1": np.zeros(FRAMES)}
+        arrays: dict[str, np.ndarray] = {"q_knee_angle_r_translation1": np.zeros(self.frames)}
         names = [f"pelvis_{key}" for key in ("tilt", "list", "rotation")]
         names += [joint for row in loco_mujoco._rows(True) for joint, _ in row[3]]
-        wave = smooth(FRAMES, len(names), 4, 0.4)
+        wave = smooth(self.frames, len(names), 4, 0.4)
         for name, curve in zip(names, wave.T, strict=True):
             arrays[f"q_{name}"] = curve
-        time = np.arange(FRAMES) / 30.0
-        arrays["q_pelvis_tx"], arrays["dq_pelvis_tx"] = 1.3 * time, np.full(FRAMES, 1.3)
+        time = np.arange(self.frames) / 30.0
+        arrays["q_pelvis_tx"], arrays["dq_pelvis_tx"] = 1.3 * time, np.full(self.frames, 1.3)
         arrays["q_pelvis_ty"], arrays["q_pelvis_tz"] = 0.02 * np.sin(time), 0.1 * time
         np.savez(folder / "clip.npz", **arrays)
         axes = {"pelvis_tilt": (0, 0, 1), "pelvis_list": (1, 0, 0), "pelvis_rotation": (0, 1, 0)}
         turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=float)
 
         def total(joints: Any) -> np.ndarray:
-            out = Rotation.identity(FRAMES)
+            out = Rotation.identity(self.frames)
             for joint, axis in joints:
                 unit = np.array(axis) / np.linalg.norm(axis)
                 out = out * Rotation.from_rotvec(arrays[f"q_{joint}"][:, None] * unit)
@@ -363,31 +363,31 @@ class Files:
         return Sample(folder / "clip.npz", motion, {})
 
     def write_humanml3d(self, folder: Path) -> Sample:
-        motion, _, _ = smpl_motion()
+        motion, _, _ = smpl_motion(self.frames)
         np.save(folder / "clip.npy", humanml3d_features(motion))
         return Sample(folder / "clip.npy", motion, {})
 
     def write_vqvae(self, folder: Path) -> Sample:
-        motion = robot_motion()
-        flag = np.zeros((FRAMES, 1))
-        flag[FRAMES // 2 - 2 : FRAMES // 2] = 1.0
-        time = np.arange(FRAMES)[:, None] / 30.0
+        motion = robot_motion(self.frames)
+        flag = np.zeros((self.frames, 1))
+        flag[self.frames // 2 - 2 : self.frames // 2] = 1.0
+        time = np.arange(self.frames)[:, None] / 30.0
         table = np.concatenate(
             (time, motion.root_pos, rotation.to_wxyz(motion.root_rot), motion.dof_pos(), flag), axis=1
         )
         np.save(folder / "clip.npy", table)
-        return Sample(folder / "clip.npy", motion.slice(0, FRAMES // 2), {"clip": "clip_0"})
+        return Sample(folder / "clip.npy", motion.slice(0, self.frames // 2), {"clip": "clip_0"})
 
     def write_amc(self, folder: Path) -> Sample:
         (folder / "07.asf").write_text(ASF)
-        pos, rot = moving_root(FRAMES)
+        pos, rot = moving_root(self.frames)
         unit = 0.0254 / 0.45
         turn = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=float)  # ours to y up, z forward
         root = Rotation.from_matrix(turn @ Rotation.from_quat(rot).as_matrix() @ turn.T)
         place, angles = pos @ turn.T / unit, root.as_euler("xyz", degrees=True)
-        wave = smooth(FRAMES, 7, 5, 30.0)
+        wave = smooth(self.frames, 7, 5, 30.0)
         lines = ["#!OML:ASF test", ":FULLY-SPECIFIED", ":DEGREES"]
-        for t in range(FRAMES):
+        for t in range(self.frames):
             lines += [str(t + 1), "root " + " ".join(f"{x:.9g}" for x in (*place[t], *angles[t]))]
             for name, part in (("thigh", slice(0, 3)), ("shin", slice(3, 4)), ("chest", slice(4, 7))):
                 lines.append(f"{name} " + " ".join(f"{x:.9g}" for x in wave[t, part]))
@@ -397,7 +397,7 @@ class Files:
             Rotation.from_euler("zyx", [5, -10, 20], degrees=True),
         )
         theirs = [
-            Rotation.identity(FRAMES),
+            Rotation.identity(self.frames),
             thigh * Rotation.from_euler("xyz", wave[:, :3], degrees=True) * thigh.inv(),
             shin * Rotation.from_euler("x", wave[:, 3:4], degrees=True) * shin.inv(),
             Rotation.from_euler("zyx", wave[:, 4:], degrees=True),
@@ -422,8 +422,10 @@ class Files:
         parents = tuple(-1 if row[1] is None else names.index(row[1]) for row in mjpc_xml._TREE)
         bones = torch.tensor([row[2] for row in mjpc_xml._TREE])
         skeleton = Skeleton(tuple(names), parents, bones, rotation.identity(len(names)))
-        pos, rot = moving_root(FRAMES)
-        wave = torch.as_tensor(smooth(FRAMES, 3 * len(names) - 3, 6, 0.5).reshape(FRAMES, -1, 3)).float()
+        pos, rot = moving_root(self.frames)
+        wave = torch.as_tensor(
+            smooth(self.frames, 3 * len(names) - 3, 6, 0.5).reshape(self.frames, -1, 3)
+        ).float()
         motion = Motion(
             skeleton,
             torch.as_tensor(pos).float(),
@@ -432,7 +434,7 @@ class Files:
             30.0,
             "clip",
         )
-        placed = motion.fk()[0][:, [names.index(name) for name in mjpc_xml.MARKERS]].reshape(FRAMES, -1)
+        placed = motion.fk()[0][:, [names.index(name) for name in mjpc_xml.MARKERS]].reshape(self.frames, -1)
         keys = "".join(
             f'<key name="k{t}" mpos="{" ".join(f"{x:.7f}" for x in row)}"/>' for t, row in enumerate(placed)
         )
