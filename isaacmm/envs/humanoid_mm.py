@@ -54,8 +54,15 @@ class HumanoidMM(HumanoidAMP):
         self.database = Database.from_config(
             matching, self.library, self.character, rate, head_seconds=(self.amp_frames - 1) * self.dt
         )
+        known = {tag for tags in self.library.tags for tag in tags}
+        modes, absent = modes_from_config(dict(command.get("modes", {})), known)
+        if absent:
+            log.info("commands that no clip answers are left out: %s", ", ".join(absent))
+        # a style per mode where any mode is particular about its clips
+        self.styled = any(mode.clips for mode in modes)
+        allowed = [self.database.allowed(mode.clips) for mode in modes] if self.styled else [self.database.valid]
         self.search = make_search(
-            self.database.features, self.database.valid[None], str(matching.get("search", "auto"))
+            self.database.features, torch.stack(allowed), str(matching.get("search", "auto"))
         )
         #: rows that an episode may begin at, their paths and these' squared norms
         self._starts = self.database.valid.nonzero().flatten()
@@ -69,10 +76,6 @@ class HumanoidMM(HumanoidAMP):
             max(1, round(float(matching.get("every_seconds", 0.2)) / self.dt)),
             float(matching.get("stay_bias", 0.01)),
         )
-        known = {tag for tags in self.library.tags for tag in tags}
-        modes, absent = modes_from_config(dict(command.get("modes", {})), known)
-        if absent:
-            log.info("commands that no clip answers are left out: %s", ", ".join(absent))
         self.command = LocomotionCommand(
             self.num_envs,
             modes,
@@ -154,12 +157,13 @@ class HumanoidMM(HumanoidAMP):
 
     def _answer(self) -> Tensor:
         """The clip row that answers the present condition."""
+        style = self.command.mode if self.styled else None
         if self.demos.sampler != "matched_state":
-            return self.twins.step(self.condition)
+            return self.twins.step(self.condition, style)
         # the simulated character itself asks, so what answers is near to what it does
         state = self.simulator.state()
         pose = self.database.pose_of(state, self.root_yaw)
-        return self.twins.follow(self.search(torch.cat((pose, self.condition), dim=1))[0])
+        return self.twins.follow(self.search(torch.cat((pose, self.condition), dim=1), style)[0])
 
     def _next_command(self) -> None:
         """Already done in :meth:`_look_ahead`, so that the last observation of an episode is complete."""

@@ -27,6 +27,7 @@ class Mode:
         straight: share of its commands that do not turn.
         face: range of a sudden change of the facing when the command begins, rad.
         tags: the mode needs clips with any of these tags, and is left out where there are none.
+        clips: only clips with any of these tags are searched for an answer; none: all clips.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Mode:
     straight: float = 0.0
     face: tuple[float, float] = (0.0, 0.0)
     tags: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Mode:
@@ -50,7 +52,8 @@ class Mode:
         weight, straight = float(config.get("weight", 1.0)), float(config.get("straight", 0.0))
         if weight < 0 or not 0 <= straight <= 1:
             raise ConfigError(f"{key}: weight is at least 0 and straight a share from 0 to 1")
-        return cls(name, weight, straight=straight, tags=tuple(config.get("tags", ())), **pairs)
+        lists = {k: tuple(str(tag) for tag in config.get(k, ())) for k in ("tags", "clips")}
+        return cls(name, weight, straight=straight, **lists, **pairs)
 
 
 class Source(Protocol):

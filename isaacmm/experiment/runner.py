@@ -71,6 +71,8 @@ def run(design: Design, todo: Sequence[Job], iterations: int, parallel: int, mor
     failed: list[Job] = []
     bar = tqdm(total=len(todo), initial=len(todo) - len(waiting), unit="run", dynamic_ncols=True)
     tries: dict[Path, int] = {}
+    # a scheduler's way of stopping is taken like Ctrl-C, also where Ctrl-C is ignored (nohup ... &)
+    before = {name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGTERM, signal.SIGINT)}
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
@@ -99,6 +101,8 @@ def run(design: Design, todo: Sequence[Job], iterations: int, parallel: int, mor
         raise IsaacmmError("stopped; the same command goes on where it was") from None
     finally:
         bar.close()
+        for name, handler in before.items():
+            signal.signal(name, handler)
     return failed
 
 
