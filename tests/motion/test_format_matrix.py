@@ -29,8 +29,8 @@ HEAD = """# Formats: what is read and written, how exactly, how fast
 
 Written by `ISAACMM_WRITE_DOCS=1 python -m pytest tests/motion/test_format_matrix.py`; the same test holds the figures
 to 0.1 mm and 0.01 degrees. Error: largest distance of a joint and largest angle of a body between a motion and what
-comes back, over {frames} frames: written and read again where isaacmm writes the format ("round trip"), else a file made
-by other means and read ("read"). Speed: frames per second of CPU time on one core, of a clip of {frames} frames.
+comes back, over {frames} frames: written and read again where isaacmm writes the format ("round trip"), else a file
+made by other means and read ("read"). Speed: frames per second of CPU time on one core, of clips of {frames} frames.
 
 | format | suffix | read | write | what was compared | largest error, mm | degrees | read, frames/s | write, frames/s |
 |---|---|---|---|---|---|---|---|---|

@@ -72,7 +72,7 @@ _ARM = (
     ("left_wrist_yaw", "left_wrist_pitch", (0.046, 0.0, 0.0), None, "z", (-1.61443, 1.61443)),
 )
 _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
-#: Hinges of the 23-hinge G1 among the 29: no waist is missing, the wrists but their roll are.
+#: Hinges of the 23-hinge G1 among the 29: all but the wrists'.
 HINGES_23 = (*range(15), *range(15, 19), *range(22, 26))
 #: Where ProtoMotions' 33 bodies keep our 30 (it adds head and hands and puts the head second).
 PROTOMOTIONS_BODIES = (0, *range(2, 24), *range(25, 32))
