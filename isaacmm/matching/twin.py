@@ -66,12 +66,12 @@ class Twins:
         """One control step under ``condition [N, K]`` (normalised trajectory). Returns the new rows ``[N]``."""
         left = self.database.rows_left(self.row)
         ended = left < self.stride
-        following = torch.where(ended, self.row, self.row + self.stride)
+        # A clip's tail is played, though no search goes there: whoever had to leave it at once would find the row just
+        # before it, whose pose is his own, and tread on the spot.
+        self.row = torch.where(ended, self.row, self.row + self.stride)
         self.timer -= 1
-        due = (self.timer < 0) | ended | ~self.database.valid[following]
-        due |= (condition - self.last).norm(dim=-1) > self.jump
+        due = (self.timer < 0) | ended | ((condition - self.last).norm(dim=-1) > self.jump)
         self.last = condition
-        self.row = following
         self.jumped = torch.zeros_like(self.jumped)
         ids = due.nonzero().flatten()
         if len(ids):
@@ -85,11 +85,29 @@ class Twins:
         staying = ((query - self.database.features[here]) ** 2).sum(-1)
         grid = self.database.grid
         near = (grid.clip[best] == grid.clip[here]) & ((best - here).abs() <= self.near)
-        stay = ~ended & self.database.valid[here] & (near | (staying <= cost + self.stay_bias))
+        stay = ~ended & (near | (staying <= cost + self.stay_bias))
+        back = (ended & near).nonzero().flatten()
+        if len(back) and style is None:
+            best[back] = self._elsewhere(query[back], here[back], best[back])
         self.row[ids] = torch.where(stay, here, best)
         self.jumped[ids] = ~stay
         self.timer[ids] = self.every - 1
         self.searches += len(ids)
+
+    def _elsewhere(self, query: Tensor, here: Tensor, fallback: Tensor, style: Tensor | None) -> Tensor:
+        """Nearest rows to ``query [n, W]`` that are not just before a clip's end ``here [n]``: these would play the
+        same moment over and over. ``fallback`` where there are no others.
+        """
+        allowed = getattr(self.search, "rows", [self.database.valid.nonzero().flatten()])
+        found, styles = fallback.clone(), torch.zeros_like(here) if style is None else style
+        for s in styles.unique().tolist():
+            ids, rows = (styles == s).nonzero().flatten(), allowed[s]
+            table, clip = self.database.features[rows], self.database.grid.clip
+            close = (clip[rows] == clip[here[ids]][:, None]) & ((rows - here[ids, None]).abs() <= self.near)
+            distance = torch.addmm((table**2).sum(-1), query[ids], table.T, alpha=-2.0)
+            least, best = distance.masked_fill(close, float("inf")).min(dim=1)
+            found[ids] = torch.where(torch.isfinite(least), rows[best], fallback[ids])
+        return found
 
     def follow(self, rows: Tensor) -> Tensor:
         """Go to given ``rows [N]`` instead of searching."""
