@@ -1,6 +1,7 @@
 """What our training costs on top of the arithmetic: samples per second against a bare torch loop.
 
     python benchmarks/training.py [--worlds 128] [--pairs 6] [--threads 1] [--memory-worlds 1024]
+    python benchmarks/training.py --side-by-side [--pairs 6]
 
 *Ours* is an iteration of ``launch.py`` with the CPU preset: rollout, style reward, PPO, discriminator, and the
 row in ``progress.csv`` and TensorBoard. *Bare* is ``bare_loop.py``: the same networks, minibatches, losses,
@@ -8,6 +9,11 @@ discriminator steps and the same simulator, in plain torch. They take turns, fro
 of a pair is bare time over ours, the figure is the median. With one thread times are CPU seconds, which a busy
 machine hardly changes. Then: where our time goes, what a checkpoint costs, and peak memory at many worlds (in
 a process of its own). The last line is the ratio with physics included.
+
+``--side-by-side`` instead: what ``parallel_update`` gains on two cores. Three agents of one seed take turns: one
+thread; two threads inside torch's operations; actor, critic and discriminator in threads of their own. Physics has
+two threads in the last two. Medians and minima of wall times, and CPU seconds, which tell what was spent on waiting
+and switching. Ends with whether the first and the last agent are still the same to the last bit.
 """
 
 from __future__ import annotations
@@ -38,9 +44,10 @@ from isaacmm.learn.train import content_of
 from isaacmm.sim import Simulator, make_simulator
 
 
-def make(worlds: int, threads: int, folder: Path) -> tuple[AMPAgent, DictConfig]:
+def make(worlds: int, threads: int, folder: Path, *more: str) -> tuple[AMPAgent, DictConfig]:
     """A fresh agent of the CPU preset."""
     words = [
+        *more,
         "task=HumanoidAMP",
         "preset=cpu",
         f"num_envs={worlds}",
@@ -142,6 +149,53 @@ def memory(worlds: int, threads: int, folder: Path) -> None:
     )
 
 
+def side_by_side(worlds: int, rounds: int, folder: Path) -> None:
+    """Agents that share two cores in different ways, in turn; prints their times and whether they agree."""
+    ways = {"one thread": (1, False), "in operations": (2, False), "side by side": (2, True)}
+    agents, drawn = {}, {}
+    times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}  # wall, CPU, learning
+    for name, (threads, on) in ways.items():
+        word = f"train.params.config.parallel_update={on}"
+        agents[name], _ = make(worlds, threads, folder / name.replace(" ", "_"), word)
+        agents[name].start()
+        drawn[name] = torch.get_rng_state()
+    for _ in range(rounds + 1):
+        for name, (threads, on) in ways.items():
+            torch.set_num_threads(1 if on else threads)
+            torch.set_rng_state(drawn[name])  # actions come from the process's generator
+            wall, cpu = time.perf_counter(), time.process_time()
+            stats = agents[name].iterate()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            times[name].append((wall, cpu, stats["time_learning"] * wall))
+            drawn[name] = torch.get_rng_state()
+    samples = worlds * agents["one thread"].horizon_length
+    middle = {}
+    for name, rows in times.items():
+        wall, cpu, learning = (statistics.median(column) for column in zip(*rows[1:], strict=True))
+        best = min(row[0] for row in rows[1:])
+        least = min(row[2] for row in rows[1:])
+        middle[name] = (wall, best, least)
+        print(
+            f"{name:14} {wall:.3f} s, best {best:.3f} s ({samples / best:.0f} samples/s), {cpu:.3f} CPU s; "
+            f"learning {learning:.3f} s, best {least:.3f} s"
+        )
+    for name in ("one thread", "in operations"):
+        ratios = [a[0] / b[0] for a, b in zip(times[name][1:], times["side by side"][1:], strict=True)]
+        bests = [a / b for a, b in zip(middle[name], middle["side by side"], strict=True)]
+        print(
+            f"side by side is {statistics.median(ratios):.2f} times as fast as {name} (median of {rounds} rounds), "
+            f"{bests[1]:.2f} by the best iteration, {bests[2]:.2f} by its learning alone"
+        )
+    a, b = (
+        [*agents[name].model.state_dict().values(), *agents[name].style.discriminator.state_dict().values()]
+        for name in ("one thread", "side by side")
+    )
+    same = all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    print(f"weights after {rounds + 1} iterations: {'the same to the last bit' if same else 'DIFFERENT'}")
+    for agent in agents.values():
+        agent.env.close()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -149,9 +203,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--memory-worlds", type=int, default=1024, help="0 leaves it out")
+    parser.add_argument("--side-by-side", action="store_true", help="what parallel_update gains, instead")
     parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if args.side_by_side:
+            side_by_side(args.worlds, args.pairs, Path(folder))
+            return
         if args.only_memory:
             memory(args.memory_worlds, args.threads, Path(folder) / "run")
             return
