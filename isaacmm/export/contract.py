@@ -13,6 +13,7 @@ from torch import Tensor
 from isaacmm import __version__, rotation
 from isaacmm.character import CharacterModel
 from isaacmm.envs.actions import ActionMap
+from isaacmm.export import contract_command as commands
 from isaacmm.learn.policy import Policy
 
 FORMAT = "isaacmm-policy"
@@ -31,18 +32,23 @@ _MEANING = {
     "command_direction": "where to go: cos and sin of (commanded yaw - yaw of the root)",
     "command_speed": "how fast to go along that direction",
     "reference_joint_positions": "hinge angles of the playing reference clip one control step ahead",
+    "future_position": "where the command leads, x y per horizon, in the heading frame; normalised, see `command`",
+    "future_facing": "where the command has it face, cos sin per horizon, in the heading frame; normalised, see "
+    "`command`",
 }
 
 
-def contract(content: Mapping[str, Any]) -> dict[str, Any]:
+def contract(content: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The sidecar of a checkpoint's policy, as plain data.
 
     Args:
         content: of the checkpoint (with ``config`` and ``observation``).
+        settings: how it is commanded (:func:`isaacmm.export.matching.describe`), for a policy of HumanoidMM.
     """
     config = content["config"]
     env = config["task"]["env"]
     character = CharacterModel.load(config["character"])
+    told = {} if settings is None else commands.sections(settings, str(env.get("reference", "none")))
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -61,6 +67,7 @@ def contract(content: Mapping[str, Any]) -> dict[str, Any]:
         "rates": {
             "control_hz": float(env["control_hz"]),
             "physics_hz": float(env["physics_hz"]),
+            "self_collision": bool(env.get("self_collision", False)),
             "note": "one inference per control step; its target is held for all physics steps in between",
         },
         "conventions": {
@@ -75,8 +82,9 @@ def contract(content: Mapping[str, Any]) -> dict[str, Any]:
             "heading_frame": "at the root, z up, x where the root's +x axis points on the ground",
             "yaw_of_quaternion": "atan2(2 (w z + x y), 1 - 2 (y y + z z))",
         },
+        **told,
         "training": _training(content),
-        "how_to_use": _how_to_use(env),
+        "how_to_use": _how_to_use(env, settings is not None),
     }
 
 
@@ -206,7 +214,7 @@ def _training(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _how_to_use(env: Mapping[str, Any]) -> list[str]:
+def _how_to_use(env: Mapping[str, Any], commanded: bool = False) -> list[str]:
     steps = [
         "read the character's state and build `obs` slice by slice, float32",
         "run the network: action = policy(obs); no normalisation, no noise",
@@ -215,14 +223,26 @@ def _how_to_use(env: Mapping[str, Any]) -> list[str]:
         "hold the targets for one control step (1 / control_hz), letting the PD drives act at physics_hz",
     ]  # fmt: skip
     reference = str(env.get("reference", "none"))
-    if reference != "none":
+    if commanded:
+        steps.insert(
+            0,
+            "run command.onnx once per control step (or compute it, see `command`), keep its next_state, and put its "
+            "condition into the slices future_position and future_facing",
+        )
+    if reference != "none" and commanded:
+        steps.insert(
+            1,
+            "play the twin by the same condition (see `twin`) and put its pose into reference_joint_positions",
+        )
+    elif reference != "none":
         steps.insert(
             1,
             "fill reference_joint_positions from a clip of the same character at the time of the next control "
             "step, and keep that time advancing",
         )
     if reference == "residual":
-        steps[3] = steps[3].replace(" rad for", " + reference_joint_positions[i] rad for")
+        at = next(i for i, step in enumerate(steps) if step.startswith("target[i]"))
+        steps[at] = steps[at].replace(" rad for", " + reference_joint_positions[i] rad for")
     return steps
 
 

@@ -17,19 +17,23 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from isaacmm.envs.humanoid_mm import HumanoidMM
 from isaacmm.errors import CheckpointError
-from isaacmm.export import ExportError
+from isaacmm.export import ExportError, command, matching
 from isaacmm.export import contract as contracts
+from isaacmm.export.graph import IR_VERSION, OPSET, Graph, session
 from isaacmm.learn.policy import Policy
 from isaacmm.motion.io.files import atomic
 
-#: Low on purpose: the runtimes of game engines lag behind.
-OPSET, IR_VERSION = 15, 8
 #: Largest difference to torch that is still rounding (rad, with actions of a few rad).
 TOLERANCE = 1e-4
+#: The same of conditions, which are divided by scales below 1.
+COMMAND_TOLERANCE = 1e-3
+#: Names of the files beside a policy that follows commands.
+COMMAND, MATCHING = "command.onnx", "matching.npz"
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,20 @@ class Exported:
         path, sidecar: the two files.
         difference: largest difference between onnxruntime and torch over all checked observations.
         checked: how many observations that were.
+        others: files that the policy's user needs besides: ``command.onnx``, ``matching.npz``.
     """
 
     path: Path
     sidecar: Path
     difference: float
     checked: int
+    others: tuple[Path, ...] = ()
 
     def summary(self) -> str:
         """One line."""
+        others = "".join(f", {path.name}" for path in self.others)
         return (
-            f"{self.path.name} and {self.sidecar.name}: onnxruntime and torch differ by at most "
+            f"{self.path.name}{others} and {self.sidecar.name}: onnxruntime and torch differ by at most "
             f"{self.difference:.1e} over {self.checked} observations"
         )
 
@@ -64,6 +71,9 @@ def export(
 ) -> Exported:
     """Write ``path`` and the sidecar ``<path>.json`` beside it, and compare with torch in onnxruntime.
 
+    A policy of HumanoidMM comes with ``command.onnx``, which makes commands into what it is told, and one that is
+    shown its twin with the twin's clips, ``matching.npz``.
+
     Args:
         content: of a checkpoint.
         path: of the ``.onnx`` file.
@@ -75,7 +85,8 @@ def export(
         ExportError: the file computes something else than the policy; it is kept as ``<path>.wrong``.
     """
     policy = Policy.from_checkpoint(content).cpu()
-    sidecar = contracts.contract(content)
+    settings = matching.of_checkpoint(content)
+    sidecar = contracts.contract(content, settings)
     sidecar["network"]["file"] = path.name
     model = build(policy)
     for key, value in _properties(sidecar).items():
@@ -97,10 +108,39 @@ def export(
     sidecar["network"]["largest_difference_to_training"] = float(f"{difference:.3g}")
     with atomic(path) as file:
         file.write(data)
+    others: list[Path] = []
+    if settings is not None:
+        others.append(_command(settings, sidecar, path.with_name(COMMAND)))
+        if sidecar["action"]["reference"] != "none":
+            others.append(_matching(content, path.with_name(MATCHING)))
     text = path.with_suffix(".json")
     with atomic(text) as file:
         file.write(contracts.to_text(sidecar).encode())
-    return Exported(path, text, difference, len(rows))
+    return Exported(path, text, difference, len(rows), tuple(others))
+
+
+def _command(settings: Mapping[str, Any], sidecar: dict[str, Any], path: Path) -> Path:
+    model = command.build(settings)
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString(deterministic=True)
+    difference = command.compare(data, settings)
+    if not difference <= COMMAND_TOLERANCE:
+        raise ExportError(f"{path.name} differs from what the policy was trained with by {difference:.2e}")
+    sidecar["command"]["largest_difference_to_training"] = float(f"{difference:.3g}")
+    with atomic(path) as file:
+        file.write(data)
+    return path
+
+
+def _matching(content: Mapping[str, Any], path: Path) -> Path:
+    env = matching.environment(content)
+    try:
+        assert isinstance(env, HumanoidMM)
+        with atomic(path) as file:
+            np.savez_compressed(file, **matching.database(env))  # type: ignore[arg-type]
+    finally:
+        env.close()
+    return path
 
 
 def build(policy: Policy) -> onnx.ModelProto:
@@ -109,7 +149,7 @@ def build(policy: Policy) -> onnx.ModelProto:
     Raises:
         CheckpointError: a layer that has no counterpart here.
     """
-    graph = _Graph()
+    graph = Graph()
     x = graph.add("Sub", ["obs", graph.constant("mean", policy.mean)])
     x = graph.add("Mul", [x, graph.constant("scale", policy.scale)])
     low, high = (graph.constant(n, torch.tensor(v)) for n, v in (("low", -5.0), ("high", 5.0)))
@@ -130,25 +170,7 @@ def build(policy: Policy) -> onnx.ModelProto:
     )
 
 
-class _Graph:
-    """Nodes and constants under construction."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: Tensor) -> str:
-        array = np.ascontiguousarray(value.detach().cpu().float().numpy())
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
-        output = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-
-def _layer(graph: _Graph, layer: nn.Module, x: str, i: int) -> str:
+def _layer(graph: Graph, layer: nn.Module, x: str, i: int) -> str:
     if isinstance(layer, nn.Linear):
         weight, bias = graph.constant(f"weight_{i}", layer.weight), graph.constant(f"bias_{i}", layer.bias)
         return graph.add("Gemm", [x, weight, bias], transB=1)
@@ -177,12 +199,7 @@ def probe(policy: Policy, observations: Tensor | None = None, count: int = 256) 
 @torch.no_grad()
 def compare(model: bytes, policy: Policy, rows: Tensor) -> float:
     """Largest difference between onnxruntime and torch on ``rows [n, O]``, in batches of several sizes."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    running = session(model)
     wanted = policy(rows)
     worst = 0.0
     start = 0
@@ -190,7 +207,7 @@ def compare(model: bytes, policy: Policy, rows: Tensor) -> float:
         batch = rows[start : start + size]
         if not len(batch):
             break
-        got = torch.from_numpy(session.run(["action"], {"obs": batch.numpy()})[0])
+        got = torch.from_numpy(running.run(["action"], {"obs": batch.numpy()})[0])
         gap = (got - wanted[start : start + size]).abs().max()
         worst = max(worst, float(gap)) if torch.isfinite(gap) else float("inf")
         start += size

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from isaacmm.errors import CheckpointError, SimulatorError
+from isaacmm.export import matching
 from isaacmm.learn import checkpoint, drives
 from isaacmm.learn.build import make_env
 from isaacmm.learn.logging import ProgressBar, Stats, TrainingLog
@@ -96,6 +97,7 @@ def content_of(agent: AMPAgent, cfg: DictConfig) -> dict[str, Any]:
             for s in agent.env.observation_slices
         ],
         "drives": drives.describe(agent.env.character),
+        "matching": matching.describe(agent.env),
         "skeleton": {
             "bodies": list(skeleton.names),
             "parents": list(skeleton.parents),
