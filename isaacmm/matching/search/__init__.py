@@ -15,8 +15,6 @@ __all__ = ["KINDS", "Boxes", "BruteForce", "Search", "make_search"]
 
 #: What :func:`make_search` knows.
 KINDS = ("auto", "brute", "boxes")
-#: Below so many rows per style one matrix product is as fast as boxes (measured by ``benchmarks/search.py``).
-FEW_ROWS = 512
 
 
 def make_search(features: Tensor, allowed: Tensor | None = None, kind: str = "auto", threads: int = 1) -> Search:
@@ -25,12 +23,13 @@ def make_search(features: Tensor, allowed: Tensor | None = None, kind: str = "au
     Args:
         features: ``[F, W]`` float32, normalised.
         allowed: ``[S, F]`` bool, one mask per style; None allows all rows.
-        kind: ``brute`` (any device), ``boxes`` (CPU), or ``auto``: boxes on the CPU unless there are few rows.
+        kind: ``brute`` (any device), ``boxes`` (CPU), or ``auto``: boxes on the CPU, where they are faster from a
+            hundred rows on (``benchmarks/search.py``), brute force elsewhere or where numba is missing.
         threads: most threads that a call of ``boxes`` may use.
     """
     if kind not in KINDS:
         raise ConfigError(f"search '{kind}' is not known; {nearest(kind, KINDS)}")
     if kind == "auto":
         compiles = importlib.util.find_spec("numba") is not None
-        kind = "boxes" if features.device.type == "cpu" and len(features) >= FEW_ROWS and compiles else "brute"
+        kind = "boxes" if features.device.type == "cpu" and compiles else "brute"
     return Boxes(features, allowed, threads) if kind == "boxes" else BruteForce(features, allowed)

@@ -100,8 +100,8 @@ def nearest(query, style, first, nodes, boxes, leaves, ids, features, fallback, 
     """
     width = query.shape[1]
     most = 0
-    for s in range(len(first) - 1):
-        most = max(most, first[s + 1] - first[s])
+    for j in range(len(first) - 1):
+        most = max(most, first[j + 1] - first[j])
     far = np.empty(most, np.float32)
     near = np.empty(FAN, np.float32)
     distance = np.empty(LEAF, np.float32)
@@ -114,13 +114,13 @@ def nearest(query, style, first, nodes, boxes, leaves, ids, features, fallback, 
     slack = 1.0 + 2.0 * (width + 4) * 2.0**-24
     known = True
     for i in range(len(query)):
-        s = style[i] if len(style) > 0 else 0
+        s = np.int64(style[i]) if len(style) > 0 else np.int64(0)
         if s < 0 or s >= len(first) - 1:
             known = False
             continue
         q = query[i]
         start, count = first[s], first[s + 1] - first[s]
-        best, row, reach = np.inf, -1, np.float32(LIMIT)
+        best, row, reach = np.inf, np.int64(-1), np.float32(LIMIT)
         _bounds(q, nodes[0], nodes[1], start, count, far)
         # the most promising leaf of the two most promising nodes says how far the rest need be looked at
         closest, second = 0, 0
@@ -155,8 +155,8 @@ def nearest(query, style, first, nodes, boxes, leaves, ids, features, fallback, 
             g = np.int64(bound[j] * scale)
             group[j] = g
             begin[g + 1] += 1
-        for g in range(CLASSES):
-            begin[g + 1] += begin[g]
+        for c in range(CLASSES):
+            begin[c + 1] += begin[c]
         for j in range(total):
             g = group[j]
             order[begin[g]] = j
