@@ -87,8 +87,8 @@ class Twins:
         near = (grid.clip[best] == grid.clip[here]) & ((best - here).abs() <= self.near)
         stay = ~ended & (near | (staying <= cost + self.stay_bias))
         back = (ended & near).nonzero().flatten()
-        if len(back) and style is None:
-            best[back] = self._elsewhere(query[back], here[back], best[back])
+        if len(back):
+            best[back] = self._elsewhere(query[back], here[back], best[back], None if style is None else style[back])
         self.row[ids] = torch.where(stay, here, best)
         self.jumped[ids] = ~stay
         self.timer[ids] = self.every - 1
