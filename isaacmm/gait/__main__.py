@@ -19,8 +19,9 @@ def parser() -> argparse.ArgumentParser:
     """Command line."""
     p = argparse.ArgumentParser(
         prog="python -m isaacmm.gait",
-        description="Make walking, running, turning and standing clips of the humanoid from published facts about "
-        "human gait. Nothing is recorded or downloaded; the same seed gives the same clips, in about ten seconds.",
+        description="Make clips of the humanoid that walks, runs, turns, starts, stops, steps sideways and backwards "
+        "and stands, from published facts about human gait. Nothing is recorded or downloaded; the same seed gives the "
+        "same clips, in under a minute.",
         epilog="examples: python -m isaacmm.gait --only 'run_*' --out clips   |   "
         "python -m isaacmm.gait --seed 7 --out motions/more   |   docs/gait.md says how it works",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--picture", type=Path, metavar="PNG", help="draw gaits and curves into this file and stop"
     )
+    p.add_argument("--sheet", type=Path, metavar="PNG", help="draw the clips in --out into this file and stop")
     p.add_argument("--refit", action="store_true",
                    help="first fit all gaits anew to curves and mechanics (minutes); replaces gaits.json")  # fmt: skip
     return p
@@ -49,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
               file=sys.stderr)  # fmt: skip
         return 2
     if options.list:
-        print("\n".join(f"{s.name:22} {s.manner:5} {s.speed:.1f} m/s {s.curvature:+.2f} 1/m" for s in chosen))
+        line = "{0.name:24} {0.manner:6} {0.speed:.1f} m/s {0.curvature:+.2f} 1/m {0.angle:+4.0f} deg"
+        print("\n".join(line.format(s) for s in chosen))
         return 0
     try:
         if options.refit:
@@ -59,6 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
 
             draw(options.picture)
             print(f"drew {options.picture}")
+            return 0
+        if options.sheet:
+            from isaacmm.gait.sheet import draw_set
+
+            draw_set(options.out, options.sheet)
+            print(f"drew {options.sheet}")
             return 0
         return _write(options.out, chosen, options.seed, whole=len(chosen) == len(every))
     except (IsaacmmError, OSError) as trouble:
@@ -71,7 +80,7 @@ def _write(out: Path, chosen: list[Spec], seed: int, whole: bool) -> int:
 
     def report(i: int, spec: Spec, motion: Motion) -> None:
         print(
-            f"[{i + 1:2}/{len(chosen)}] {spec.name:22} {motion.duration:5.1f} s  {motion.num_frames:4} frames",
+            f"[{i + 1:2}/{len(chosen)}] {spec.name:24} {motion.duration:5.1f} s  {motion.num_frames:4} frames",
             flush=True,
         )
 

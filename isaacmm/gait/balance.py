@@ -57,50 +57,60 @@ def support_edges(corners: np.ndarray, touching: np.ndarray, margin: float) -> t
     return normals, offsets
 
 
-def outside(pressure: np.ndarray, normals: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """How far (m) `pressure` `[T, 2]` lies beyond each half plane, `[T, EDGES]`, zero within."""
-    return np.maximum(np.einsum("tei,ti->te", normals, pressure) - offsets, 0)
-
-
 class Balancer:
     """Corrections of the pelvis path of one clip.
 
+    All of it is linear in the lever, load times pressure: with F the vertical force over the weight, a shift d of the
+    body changes it by F d - (h / g) d''. So nothing blows up where the feet carry little or nothing.
+
     Args:
-        frames: T. fps: 1/s. height: of the centre of mass, m. normals, offsets: see `support_edges`.
+        fps: 1/s. height: of the centre of mass, m. normals, offsets: see `support_edges`.
         fixed: `[T]` bool, where nothing may be shifted.
     """
 
     def __init__(
-        self, frames: int, fps: float, height: float, normals: np.ndarray, offsets: np.ndarray, fixed: np.ndarray
+        self, fps: float, height: float, normals: np.ndarray, offsets: np.ndarray, fixed: np.ndarray
     ) -> None:
-        n = frames
-        self.normals, self.offsets = normals[1:-1], offsets[1:-1]
-        k = height / GRAVITY * fps**2
-        pendulum = sparse.diags_array([-k, 1 + 2 * k, -k], offsets=[0, 1, 2], shape=(n - 2, n))
+        n = len(fixed)
+        used = np.isfinite(offsets[1:-1])
+        self.normals, self.offsets = normals[1:-1] * used[..., None], np.where(used, offsets[1:-1], 0.0)
+        self.stiffness = height / GRAVITY * fps**2
         third = sparse.diags_array([-1.0, 3.0, -3.0, 1.0], offsets=[0, 1, 2, 3], shape=(n - 3, n)) * fps**3 / JERK
         pins = sparse.diags_array(np.where(fixed, 1e5, 1 / SHIFT))
-        smooth = third.T @ third + pins.T @ pins
-        self.smooth = sparse.kron(smooth, sparse.eye_array(2), format="csc")
-        self.pendulum = sparse.kron(pendulum, sparse.eye_array(2), format="csr")
+        self.smooth = sparse.kron(third.T @ third + pins.T @ pins, sparse.eye_array(2), format="csc")
 
-    def correct(self, pressure: np.ndarray, shift: np.ndarray, rounds: int = 12) -> np.ndarray:
-        """New total shift `[T, 2]` from the measured `pressure` `[T - 2, 2]` of the motion with `shift` `[T, 2]`."""
-        base = pressure.ravel() - self.pendulum @ shift.ravel()
+    def beyond(self, pressure: np.ndarray, load: np.ndarray) -> np.ndarray:
+        """How far (m, times the load) the `pressure` `[T - 2, 2]` lies outside each edge, `[T - 2, EDGES]`."""
+        lever = load[:, None] * pressure
+        return np.maximum(np.einsum("tei,ti->te", self.normals, lever) - load[:, None] * self.offsets, 0)
+
+    def correct(self, pressure: np.ndarray, load: np.ndarray, shift: np.ndarray, rounds: int = 12) -> np.ndarray:
+        """New total shift `[T, 2]`.
+
+        Args:
+            pressure: `[T - 2, 2]` m, centre of pressure of the motion with `shift` `[T, 2]`. load: `[T - 2]` vertical
+                force over the weight.
+        """
+        n, k = len(shift), self.stiffness
+        one = sparse.diags_array(
+            [np.full(n - 2, -k), load + 2 * k, np.full(n - 2, -k)], offsets=[0, 1, 2], shape=(n - 2, n)
+        )
+        pendulum = sparse.kron(one, sparse.eye_array(2), format="csr")
+        edge = load[:, None] * self.offsets
+        base = (load[:, None] * pressure).ravel() - pendulum @ shift.ravel()
         new, active = shift.ravel(), None
         for _ in range(rounds):
-            z = (base + self.pendulum @ new).reshape(-1, 2)
-            now = outside(z, self.normals, self.offsets) > 0
+            lever = (base + pendulum @ new).reshape(-1, 2)
+            now = np.einsum("tei,ti->te", self.normals, lever) > edge + 1e-9
             if active is not None and (now == active).all():
                 break
             active = now
             w = active / PRESSURE**2
             blocks = np.einsum("te,tei,tej->tij", w, self.normals, self.normals)
-            # n.(base + A s) = b on the active edges
-            free = np.where(active, self.offsets, 0.0) - np.einsum(
-                "tei,ti->te", self.normals, base.reshape(-1, 2)
-            ) * active
+            # n.(base + A s) = F b on the active edges
+            free = edge - np.einsum("tei,ti->te", self.normals, base.reshape(-1, 2))
             right = np.einsum("te,tei->ti", w * free, self.normals).ravel()
-            weight = sparse.bsr_array((blocks, np.arange(len(blocks)), np.arange(len(blocks) + 1)))
-            normal = self.smooth + self.pendulum.T @ weight @ self.pendulum
-            new = 0.3 * new + 0.7 * spsolve(sparse.csc_array(normal), self.pendulum.T @ right)
+            weight = sparse.bsr_array((blocks, np.arange(n - 2), np.arange(n - 1)))
+            normal = self.smooth + pendulum.T @ weight @ pendulum
+            new = 0.3 * new + 0.7 * spsolve(sparse.csc_array(normal), pendulum.T @ right)
         return new.reshape(-1, 2)

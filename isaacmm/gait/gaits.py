@@ -19,7 +19,7 @@ from isaacmm.gait.pattern import LAYOUT
 
 FILE = Path(__file__).resolve().parent / "gaits.json"
 WALKS = tuple(v / 10 for v in range(6, 19, 2))
-RUNS = tuple(v / 10 for v in range(22, 35, 2))
+RUNS = tuple(v / 10 for v in range(22, 37, 2))
 #: Digits kept: far below what moves a joint visibly, and equal on every machine.
 DIGITS = 6
 
@@ -56,6 +56,11 @@ def fit_range(
 def fit_all(body: Body, path: Path = FILE, report: Callable[[str], None] = print) -> None:
     """Fit every gait and write the file."""
     fitted = fit_range(body, "walk", WALKS, report) | fit_range(body, "run", RUNS, report)
+    save(fitted, path)
+
+
+def save(fitted: dict[str, np.ndarray], path: Path = FILE) -> None:
+    """Write gaits, name -> parameters `[P]`, readably."""
     table = {gait: {n: LAYOUT.get(x, n).tolist() for n in LAYOUT.slices} for gait, x in fitted.items()}
     rows = ",\n".join(
         f' "{gait}": {{\n' + ",\n".join(f'  "{n}": {json.dumps(v)}' for n, v in blocks.items()) + "\n }"

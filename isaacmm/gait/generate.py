@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.gait import gaits, steps, transitions
 from isaacmm.gait.body import ASSET, Body
+from isaacmm.gait.course import Course, follow
 from isaacmm.gait.idle import stand
 from isaacmm.gait.laws import plan
 from isaacmm.gait.synthesis import Take, travel
@@ -26,7 +28,7 @@ FPS = 60.0
 @dataclass(frozen=True)
 class Spec:
     """One clip: name, manner, speed (m/s), curvature (1/m, left positive), tags, seconds (0: as long as it takes),
-    `angle` degrees turned on the spot.
+    `angle` degrees turned on the spot or round a corner, `before` the speed (m/s) that changes to `speed`.
 
     A clip whose name has `_right` is the mirror image of the one with `_left`.
     """
@@ -38,21 +40,28 @@ class Spec:
     tags: tuple[str, ...] = ()
     seconds: float = 8.0
     angle: float = 0.0
+    before: float = 0.0
 
     @property
     def steady(self) -> bool:
         """The same cycle again and again."""
         return self.manner in ("walk", "run")
 
+    @property
+    def grainy(self) -> bool:
+        """Kept in steps of 1 / GRAIN."""
+        return self.manner not in ("idle", "walk") or bool(self.curvature)
+
 
 def specs() -> list[Spec]:
     """All clips, in the order of the manifest."""
     out = [Spec(gaits.key("walk", v), "walk", v, tags=("walk", "straight")) for v in gaits.WALKS]
-    arcs = [("walk", v, k) for v in (1.0, 1.4) for k in (0.25, 0.5)] + [("run", 2.6, 0.2)]
-    for manner, v, k in arcs[:-1]:
-        out += _turns(manner, v, k)
+    for v, k in ((1.0, 0.25), (1.0, 0.5), (1.4, 0.25), (1.4, 0.5)):
+        out += _turns("walk", v, k)
+    for v, k in ((0.8, 0.5), (0.8, 1.0), (1.0, 1.0), (1.2, 0.25), (1.2, 0.5), (1.6, 0.25)):
+        out += _turns("walk", v, k, 5.0)
     out += [Spec(gaits.key("run", v), "run", v, tags=("run", "straight"), seconds=6.0) for v in gaits.RUNS]
-    out += _turns(*arcs[-1])
+    out += _turns("run", 2.6, 0.2) + _turns("run", 2.2, 0.3, 5.0)
     out.append(Spec("idle", "idle", 0.0, tags=("idle",), seconds=12.0))
     out += [
         Spec(f"{kind}_walk_{v:.1f}_{side}", kind, v, tags=("walk", kind), seconds=0.0)
@@ -70,11 +79,20 @@ def specs() -> list[Spec]:
         for v in (0.3, 0.5)
         for side in ("left", "right")
     ]
+    out += [
+        Spec(f"corner_{v:.1f}_{side}_{angle}", "corner", v, 0.0, ("walk", f"turn-{side}"), 0.0, sign * angle)
+        for v, angle in ((1.0, 90), (1.4, 45))
+        for side, sign in (("left", 1.0), ("right", -1.0))
+    ]
+    for a, b in ((0.6, 1.6), (1.6, 0.6), (1.4, 2.8)):
+        first, second = (gaits.key("run" if v > 2 else "walk", v) for v in (a, b))
+        tags = tuple(dict.fromkeys(n.split("_")[0] for n in (first, second)))
+        out.append(Spec(f"change_{first}_to_{second}", "change", b, 0.0, (*tags, "straight", "change"), 0.0, before=a))
     out += [Spec(f"back_{v:.1f}", "back", v, tags=("walk", "back"), seconds=0.0) for v in (0.4, 0.7)]
     return out
 
 
-def _turns(manner: str, speed: float, curvature: float) -> list[Spec]:
+def _turns(manner: str, speed: float, curvature: float, seconds: float = 8.0) -> list[Spec]:
     """The left and the right arc of a curvature (1/m); the right one is the mirror image of the left one."""
     return [
         Spec(
@@ -83,15 +101,25 @@ def _turns(manner: str, speed: float, curvature: float) -> list[Spec]:
             speed,
             sign * curvature,
             (manner, f"turn-{side}"),
+            seconds,
         )
         for side, sign in (("left", 1.0), ("right", -1.0))
     ]
 
 
+#: Clips are kept in steps of 2^-16 (15 micrometres, 0.9 thousandths of a degree), which makes files a quarter smaller;
+#: standing and the straight walks, which figures elsewhere were measured on, are kept as they are.
+GRAIN = 2.0**16
+
+
 def to_motion(take: Take, skeleton: Skeleton, spec: Spec) -> Motion:
     """The raw arrays as a clip of the humanoid, float32."""
-    f = lambda a: torch.as_tensor(np.asarray(a), dtype=torch.float64)  # noqa: E731
-    quaternion = rotation.make_continuous(rotation.from_matrix(f(take.root_rot)))
+
+    def f(a: np.ndarray) -> Tensor:
+        values = torch.as_tensor(np.asarray(a), dtype=torch.float64)
+        return (values * GRAIN).round() / GRAIN if spec.grainy else values
+
+    quaternion = rotation.make_continuous(rotation.from_matrix(torch.as_tensor(take.root_rot)))
     motion = Motion.from_dofs(
         skeleton, f(take.root_pos).float(), quaternion.float(), f(take.dofs).float(), take.fps, spec.name
     )
@@ -114,6 +142,13 @@ def _take(spec: Spec, body: Body, stream: int, table: dict[str, np.ndarray]) -> 
         return steps.sideways(body, spec.speed, FPS, stream)
     if spec.manner == "back":
         return steps.backwards(body, spec.speed, FPS, stream)
+    if spec.manner == "corner":
+        time = 0.5 + 0.7 * abs(spec.angle) / 45
+        course = Course(spec.speed, spec.speed, (1.2, 1.2 + time), 2.8 + time, np.deg2rad(abs(spec.angle)))
+        return follow(body, course, FPS, stream, table)
+    if spec.manner == "change":
+        runs = spec.before > 2, spec.speed > 2
+        return follow(body, Course(spec.before, spec.speed, (1.3, 3.8), 6.0, running=runs), FPS, stream, table)
     gait = plan(spec.speed, body.leg_length, spec.manner == "run")
     parameters = gaits.parameters(spec.manner, spec.speed, table)
     return travel(body, gait, parameters, abs(spec.curvature), spec.seconds, FPS, stream)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from isaacmm.gait.balance import Balancer, outside, support_edges
+from isaacmm.gait.balance import Balancer, support_edges
 from isaacmm.gait.body import Body
-from isaacmm.gait.dynamics import wrench
+from isaacmm.gait.dynamics import GRAVITY, wrench
 from isaacmm.gait.pattern import Frame, carry, set_leg
 from isaacmm.gait.stances import Stance, track
 from isaacmm.gait.synthesis import REACH, Take
@@ -52,13 +52,16 @@ def perform(body: Body, journey: Journey, rounds: int = 8, margin: float = 0.006
     frame = Frame(*(np.asarray(a)[:, None] for a in (journey.frame.position, journey.frame.heading)),
                   np.broadcast_to(journey.frame.lean, t.shape)[:, None])  # fmt: skip
     vary = {n: f[:, None] for n, f in journey.vary.items()}
+    weight = body.masses.sum() * GRAVITY
     leg = body.thigh_length + body.shin_length
     shift, lift = np.zeros((len(t), 2)), np.zeros(len(t))
     fixed = np.zeros(len(t), bool) if journey.fixed is None else journey.fixed.copy()
     fixed[:4] = fixed[-4:] = True
-    balancer = None
+    balancer, best = None, (np.inf, shift, lift)
     contacts = np.stack([tracks[side][2] for side in SIDES], -1)
     for attempt in range(rounds + 1):
+        if attempt == rounds:
+            _, shift, lift = best
         for _ in range(6):
             root_pos, root_rot, dofs = (
                 a[:, 0] for a in carry(body, journey.parameters, journey.phase[:, None], frame, lift[:, None], vary)
@@ -72,7 +75,7 @@ def perform(body: Body, journey: Journey, rounds: int = 8, margin: float = 0.006
             need = (reach - journey.reach) * leg
             if need.max() <= 0:
                 break
-            lift -= 1.3 * lower(np.maximum(need, 0), fps)
+            lift = lift - 1.3 * lower(np.maximum(need, 0), fps)
         if attempt == rounds:
             break
         pos, rot = body.fk(root_pos, root_rot, dofs)
@@ -81,8 +84,15 @@ def perform(body: Body, journey: Journey, rounds: int = 8, margin: float = 0.006
             corners = np.concatenate([body.sole_corners(pos, rot, side) for side in SIDES], 1)
             touching = (corners[..., 2] < 0.004) & np.repeat(contacts, 4, 1)
             normals, offsets = support_edges(corners[..., :2], touching, margin)
-            balancer = Balancer(len(t), fps, float(floor["com"][:, 2].mean()), normals, offsets, fixed)
-        if outside(floor["pressure"], normals[1:-1], offsets[1:-1]).max() < 0.002:
+            balancer = Balancer(fps, float(floor["com"][:, 2].mean()), normals, offsets, fixed)
+        load = floor["force"][:, 2] / weight
+        beyond = balancer.beyond(floor["pressure"], load)
+        if beyond.max() < 0.002:
             break
-        shift = balancer.correct(floor["pressure"], shift)
+        error = float(np.square(beyond).sum())
+        best = min(best, (error, shift, lift), key=lambda b: b[0])
+        if error > 4 * best[0]:  # far from the linear model, as in running: half way back
+            shift, lift = (shift + best[1]) / 2, best[2]
+            continue
+        shift = balancer.correct(floor["pressure"], load, shift)
     return Take(root_pos, root_rot, dofs, contacts, fps)

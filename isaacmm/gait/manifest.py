@@ -38,15 +38,15 @@ def figures(motion: Motion, body: Body) -> Figures:
     )
 
 
-def travelling_speed(spec: Spec, motion: Motion) -> float:
-    """Mean speed (m/s) over the part of an unsteady clip that is steady: the last gait cycle of a start, the first one
-    of a stop, between the second and the last but one landing of the left foot otherwise."""
+def travelling_speed(spec: Spec, motion: Motion, body: Body) -> float:
+    """Mean speed (m/s) over the part of an unsteady clip that is steady: the first gait cycle of a stop, the
+    last one of other walks that change, between the second and the last but one landing of the left foot otherwise."""
     if not spec.speed or motion.contacts is None:
         return 0.0
     path = motion.root_pos[:, :2].double()
-    if spec.manner in ("start", "stop"):
-        frames = round(motion.fps * plan(spec.speed, Body.load().leg_length).duration)
-        first, last = (-1 - frames, -1) if spec.manner == "start" else (0, frames)
+    if spec.manner in ("start", "stop", "corner", "change"):
+        frames = round(motion.fps * plan(spec.speed, body.leg_length, spec.speed > 2).duration)
+        first, last = (0, frames) if spec.manner == "stop" else (-1 - frames, -1)
     else:
         landings = strikes(motion.contacts[:, 1].numpy().astype(bool))
         first, last = int(landings[1]), int(landings[-2])
@@ -74,7 +74,7 @@ def entry(spec: Spec, motion: Motion, body: Body) -> dict[str, Any]:
         "fps": motion.fps,
         "measured": {
             "turned_degrees": round(turned(motion), 1),
-            "speed": round(found.speed if cycles else travelling_speed(spec, motion), 3),
+            "speed": round(found.speed if cycles else travelling_speed(spec, motion, body), 3),
             "curvature": round(found.curvature, 3) if cycles else None,
             "stance_percent": round(100 * found.stance, 1),
             "steps_per_minute": round(found.cadence, 1) if cycles else None,
@@ -108,9 +108,11 @@ def write(folder: Path, made: Sequence[tuple[Spec, Motion]], body: Body, seed: i
         STATEMENT,
         "",
         f"{len(clips)} clips, {total:.0f} s, made by `python -m isaacmm.gait --out motions` (generator version "
-        f"{GENERATOR_VERSION}, seed {seed}). The last frame of a steady clip is its first pose again, moved on, so that it "
-        "loops without a seam; starts and stops have standing at one end and steady walking at the other. Contacts: "
-        "right foot, left foot. Every `right` clip is the mirror image of the `left` one. `MANIFEST.json` holds the same for programs, and more.",
+        f"{GENERATOR_VERSION}, seed {seed}). The last frame of a steady clip is its first pose again, moved on, so "
+        "that it loops without a seam. Side steps, walking backwards and turns on the spot begin and end with "
+        "standing; starts and stops have standing at one end and steady walking at the other. Contacts: right foot, "
+        "left foot. Every `right` clip is the mirror image of the `left` one. `MANIFEST.json` holds the same for "
+        "programs, and more.",
         "",
         "Measured: floor force in body weights, smallest to largest; CoP: how far, on average, the centre of "
         "pressure that the motion asks for lies outside the soles.",

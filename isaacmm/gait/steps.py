@@ -48,7 +48,8 @@ SIDEWAYS = Style(0.0, 0.22, 0.032, 0.64, (("y", 1, -0.02), ("roll", 1, -2.0 * DE
 #: The forward gait run backwards: toes land, the heel leaves last; pelvis and arms follow the legs.
 BACKWARDS = Style(-0.22, -0.14, 0.035, 0.64, (
     ("y", 1, -0.02), ("roll", 1, -3.0 * DEG), ("bend", 1, 2.5 * DEG), ("z", 0, -0.014), ("z", 1, -0.006),
-    ("yaw", 0, -2.5 * DEG), ("twist", 0, 5 * DEG), ("shoulder", 1, -8 * DEG), ("elbow", 0, 6 * DEG), ("lean", 0, 2 * DEG),
+    ("yaw", 0, -2.5 * DEG), ("twist", 0, 5 * DEG), ("shoulder", 1, -8 * DEG), ("elbow", 0, 6 * DEG),
+    ("lean", 0, 2 * DEG),
 ))  # fmt: skip
 
 
@@ -131,8 +132,9 @@ def backwards(body: Body, speed: float, fps: float, seed: int) -> Take:
 
 
 def wander_off(
-    body: Body, velocity: tuple[float, float], cycle: float, cycles: int, first: str, style: Style, fps: float, seed: int
-) -> Take:
+    body: Body, velocity: tuple[float, float], cycle: float, cycles: int, first: str, style: Style, fps: float,
+    seed: int,
+) -> Take:  # fmt: skip
     """Standing, `cycles` cycles of `cycle` s at a velocity (m/s: forward, left) without turning, standing again."""
     rng, natural = np.random.default_rng(seed), Irregularity()
     v = np.asarray(velocity)
@@ -182,4 +184,5 @@ def _finish(
     sway = 0.002 * np.stack([Wander(rng, t[-1], 3.0)(t) for _ in range(2)], -1)
     frame = Frame(path + (1 - blend)[:, None] * (sway - sway[0]), heading)
     fixed = (t < STILL - 0.1) | (t > t[-1] - 0.3)
-    return perform(body, Journey(t, phase, stand + blend[:, None] * waves, frame, feet, fps, extra, fixed=fixed, reach=REACH))
+    parameters = stand + blend[:, None] * waves
+    return perform(body, Journey(t, phase, parameters, frame, feet, fps, extra, fixed=fixed, reach=REACH))

@@ -78,10 +78,10 @@ def fidget(rng: np.random.Generator, t: np.ndarray) -> dict[str, np.ndarray]:
 def gait_stance(gait: Plan, x: np.ndarray, side: str, spot: tuple[float, float, float], down: float) -> Stance:
     """A stance of steady gait that begins at `down` s, and the swing that follows it there."""
     get = lambda name: float(LAYOUT.get(x, name)[0])  # noqa: E731
-    d = gait.duration
+    d, bend = gait.duration, detours(x, 1.0 if side == "left" else -1.0)
     return Stance(
         *spot, down=down, up=down + gait.stance * d, strike=get("strike"), push=get("push"), flat=get("flat") * d,
-        heel_off=get("heel_off") * d, lift=get("lift"), rise=get("rise"), detour=detours(x, 1.0 if side == "left" else -1.0),
+        heel_off=get("heel_off") * d, lift=get("lift"), rise=get("rise"), detour=bend,
     )  # fmt: skip
 
 
@@ -127,7 +127,6 @@ def start(body: Body, speed: float, first: str, fps: float, seed: int, table: di
     feet: dict[str, list[Stance]] = {}
     for side, delay in ((first, 0.0), (other(first), d / 2)):
         up = strike + delay - (1 - s) * d
-        get = lambda name: float(LAYOUT.get(x, name)[0])  # noqa: E731
         gentle = 0.5 if side == first else 0.9
         where = _foot(side, behind, 0.0, gait)
         held = gait_stance(gait, x, side, where, up - s * d)
