@@ -50,11 +50,20 @@ def test_configs_find_their_clips(name: str, humanoid: CharacterModel) -> None:
     assert len(motions) == len(weights) > 0
     tags = {tag for m in motions for tag in m.tags}
     wanted = {"walk": {"walk", "straight", "turn-left", "turn-right"}, "walk_straight": {"walk", "straight"},
-              "run": {"run", "straight", "turn-left", "turn-right"}}  # fmt: skip
+              "run": {"run", "straight", "turn-left", "turn-right"},
+              "walk_turn": {"walk", "straight", "turn-left", "turn-right", "idle", "start", "stop", "turn-in-place",
+                            "change"}}  # fmt: skip
     if name in wanted:
         assert tags == wanted[name]
     else:
         assert {"walk", "run", "idle"} <= tags
+    if name == "full":
+        assert {"turn-left", "turn-right", "turn-in-place", "start", "stop", "side", "back"} <= tags
+        assert len(motions) == len(specs())
+        # no kind is drowned
+        for tag in ("idle", "start", "stop", "turn-in-place", "side", "back", "run"):
+            share = sum(w for m, w in zip(motions, weights, strict=True) if tag in m.tags) / sum(weights)
+            assert share > 0.03, tag
     # nothing needs repair
     assert {m.fps for m in motions} == {60.0}
 

@@ -85,8 +85,11 @@ def test_walking_asks_for_human_joint_moments(model: mujoco.MjModel) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["walk_0.6", "walk_1.8", "walk_1.4_left_0.50", "run_2.2", "run_2.6_left_0.20", "idle"]
-)
+    "name",
+    ["walk_0.6", "walk_1.8", "walk_1.4_left_0.50", "walk_1.0_left_1.00", "run_2.2", "run_2.6_left_0.20", "idle",
+     "start_walk_1.6_left", "stop_walk_1.6_left", "turn_left_180", "side_left_0.3", "side_left_0.5", "back_0.7",
+     "corner_1.0_left_90", "change_walk_0.6_to_walk_1.6"],
+)  # fmt: skip
 def test_limbs_do_not_meet(model: mujoco.MjModel, name: str) -> None:
     data = mujoco.MjData(model)
     motion = Motion.load(FOLDER / f"{name}.npz")
@@ -100,7 +103,7 @@ def test_limbs_do_not_meet(model: mujoco.MjModel, name: str) -> None:
     ]
     root_pos, root_rot, dofs = motion.root_pos.numpy(), motion.root_rot.numpy(), motion.dof_pos().numpy()
     nearest = np.inf
-    for i in range(0, min(motion.num_frames, 240), 4):
+    for i in range(0, min(motion.num_frames, 300), 4):
         data.qpos[:] = np.concatenate([root_pos[i], root_rot[i][[3, 0, 1, 2]], dofs[i]])
         mujoco.mj_kinematics(model, data)
         nearest = min(nearest, *(mujoco.mj_geomDistance(model, data, a, b, 0.05, None) for a, b in pairs))
