@@ -37,6 +37,7 @@ class Settings:
         halflife: s; of the difference that a jump leaves (inertialization).
         command_halflife: s; of the command springs.
         search_seconds: s between searches.
+        stay_bias: squared distance by which another row must be better than playing on.
         leading: root adjustment.
         locking: feet.
         separate: whether limbs are kept out of the body and of each other.
@@ -46,6 +47,7 @@ class Settings:
     halflife: float = 0.1
     command_halflife: float = 0.27
     search_seconds: float = 0.1
+    stay_bias: float = 0.1
     leading: Leading = field(default_factory=Leading)
     locking: Locking = field(default_factory=Locking)
     separate: bool = True
@@ -109,7 +111,8 @@ class Controller:
         self.dt = stride / database.rate
         self.table = table or PoseTable(database)
         search = search or make_search(database.features, database.valid[None])
-        self.twins = Playheads(database, search, num_envs, stride, max(1, round(s.search_seconds / self.dt)))
+        every = max(1, round(s.search_seconds / self.dt))
+        self.twins = Playheads(database, search, num_envs, stride, every, s.stay_bias)
         self.spring = CommandSpring(num_envs, database.spec.horizons, s.command_halflife, device)
         self.root = Root(num_envs, s.leading, device)
         self.legs = Legs(self.character)

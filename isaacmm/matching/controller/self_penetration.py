@@ -79,7 +79,7 @@ class Separation:
         rounds: of pushing; each goes most of the way.
     """
 
-    def __init__(self, character: CharacterModel, rounds: int = 2) -> None:
+    def __init__(self, character: CharacterModel, rounds: int = 3) -> None:
         self.skeleton, self.rounds = character.skeleton, rounds
         self.shapes = Shapes(character)
         skeleton = self.skeleton
@@ -103,6 +103,8 @@ class Separation:
         self.dof_body = torch.tensor(skeleton.dof_bodies, device=device)
         self.low, self.high = skeleton.dof_limits.unbind(-1)
         self.pairs = self._pairs(limb)
+        #: pairs of the same two limbs (or limb and trunk)
+        self.groups = self._groups(legs, branch)
 
     def _pairs(self, limb: list[bool]) -> Tensor:
         """``[P, 2]`` shapes that are watched."""
@@ -121,6 +123,27 @@ class Separation:
         depth, _, _ = self._depth(*self._fk(zero[:, :3], rotation.identity(1, device=found.device), zero), found)
         return found[depth[0] < 0.0]
 
+    def _groups(self, legs: list[list[int]], arms: set[int]) -> list[Tensor]:
+        parents = self.skeleton.parents
+
+        def limb_of(body: int) -> int:
+            for i, leg in enumerate(legs):
+                if body in leg:
+                    return 1 + i
+            if body not in arms:
+                return 0
+            while parents[body] in arms:
+                body = parents[body]
+            return 100 + body
+
+        bodies = self.shapes.body[self.pairs].tolist()
+        named = [frozenset((limb_of(a), limb_of(b))) for a, b in bodies]
+        device = self.pairs.device
+        return [
+            torch.tensor([i for i, name in enumerate(named) if name == group], device=device)
+            for group in sorted(set(named), key=sorted)
+        ]
+
     def depth(self, root_pos: Tensor, root_rot: Tensor, dof_pos: Tensor) -> Tensor:
         """How deep the worst pair of each world penetrates ``[N]`` m; negative: how far apart the nearest are."""
         return self._depth(*self._fk(root_pos, root_rot, dof_pos), self.pairs)[0].amax(dim=1)
@@ -130,9 +153,14 @@ class Separation:
         for _ in range(self.rounds):
             pos, rot = self._fk(root_pos, root_rot, dof_pos)
             depth, normal, point = self._depth(pos, rot, self.pairs)
-            world, pair = (depth > SKIN).nonzero(as_tuple=True)
+            # of two limbs the deepest pair speaks: a foot astride a shin would be pushed to both sides at once
+            deepest = [depth[:, group].max(dim=1) for group in self.groups]
+            worst = torch.stack([d.values for d in deepest], dim=1)
+            where = torch.stack([g[d.indices] for g, d in zip(self.groups, deepest, strict=True)], dim=1)
+            world, group_of = (worst > SKIN).nonzero(as_tuple=True)
             if len(world) == 0:
                 break
+            pair = where[world, group_of]
             axis = rotation.rotate(rot[world[:, None], self.dof_body], self._axes(dof_pos)[world])
             away = torch.zeros_like(axis[..., 0])
             for side, sign in ((0, -1.0), (1, 1.0)):
@@ -144,10 +172,7 @@ class Separation:
                 away = away + sign * lever * (self.above[body] & ~still[:, None])
             square = (away**2).sum(-1, keepdim=True)
             step = away * ((depth[world, pair] - SKIN)[:, None] / (square + 2e-3))
-            # several pairs of one limb say the same thing: the strongest push is followed, not their sum
-            most = torch.zeros_like(dof_pos).index_reduce(0, world, step.clamp(min=0.0), "amax")
-            least = torch.zeros_like(dof_pos).index_reduce(0, world, step.clamp(max=0.0), "amin")
-            push = (most + least).clamp(-0.3, 0.3)
+            push = torch.zeros_like(dof_pos).index_add(0, world, step).clamp(-0.3, 0.3)
             dof_pos = torch.minimum(torch.maximum(dof_pos + push, self.low), self.high)
         return dof_pos
 
