@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return int(given.run(given) or 0)
     except (IsaacmmError, OSError) as error:
+        if given.json:
+            print(json.dumps({"clips": [], "failed": 1, "error": str(error)}))
         print(f"error: {error}", file=sys.stderr)
         return 2
 

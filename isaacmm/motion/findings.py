@@ -145,7 +145,7 @@ def spikes(motion: Motion) -> list[int]:
     returns = ((before * at).sum(-1) < -0.25 * size) & ((after * at).sum(-1) < -0.25 * size)
     usual = torch.stack([_around(away[:, b]) for b in range(away.shape[1])], dim=1)
     hit = (returns & (away > SPIKE) & (away > 6 * usual)).any(dim=1)
-    gone = set(teleports(motion))
+    gone = {*teleports(motion), *stutters(motion)}
     return [f for f in (hit.nonzero().flatten() + 2).tolist() if not gone & {f, f + 1}]
 
 
