@@ -14,15 +14,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from isaacmm.amp.leak import Leak, probe
 from isaacmm.envs.humanoid_amp import HumanoidAMP
 from isaacmm.envs.humanoid_mm import HumanoidMM
 from isaacmm.errors import CheckpointError, ConfigError, MotionError
-from isaacmm.evaluate import metrics
+from isaacmm.evaluate import bins, metrics
+from isaacmm.evaluate.bins import Bins
 from isaacmm.evaluate.commanded import Obeyed, obey
 from isaacmm.evaluate.metrics import METRICS, Values
 from isaacmm.evaluate.rollout import Rollout, record
 from isaacmm.evaluate.scripts import suite
 from isaacmm.evaluate.style import Judge
+from isaacmm.evaluate.tracks import Tracks
 from isaacmm.learn.build import make_env
 from isaacmm.learn.policy import Policy
 from isaacmm.motion.clip import Motion
@@ -43,6 +46,7 @@ class Evaluation:
         rollout: what the policy did.
         facts: how it was measured.
         motions: the reference clips.
+        bins: the numbers per kind of command; None where commands have no kinds.
         commands: how the held-out command scripts were followed; None where there are none for the task.
     """
 
@@ -51,6 +55,7 @@ class Evaluation:
     rollout: Rollout
     facts: dict[str, Any] = field(default_factory=dict)
     motions: tuple[Motion, ...] = ()
+    bins: Bins | None = None
     commands: Obeyed | None = None
 
     def table(self) -> str:
@@ -59,9 +64,11 @@ class Evaluation:
         for metric in METRICS:
             if metric.name not in self.policy and metric.name not in self.clips:
                 continue
-            cells = [_cell(column.get(metric.name), metric.digits) for column in (self.policy, self.clips)]
+            cells = [metrics.cell(column.get(metric.name), metric.digits) for column in (self.policy, self.clips)]
             rows.append((metric.label, cells[0], cells[1], metric.unit))
         lines = [f"  {a:<22}{b:>9}{c:>9}  {d}".rstrip() for a, b, c, d in rows]
+        if self.bins is not None:
+            lines += ["", "by command:", self.bins.table()]
         if self.commands is not None:
             lines += ["", "held-out command scripts:", self.commands.table()]
         return "\n".join(lines)
@@ -83,6 +90,7 @@ class Evaluation:
             "policy": {name: _plain(value) for name, value in self.policy.items()},
             "clips": {name: _plain(value) for name, value in self.clips.items()},
             "metrics": metrics.definitions(names),
+            **({} if self.bins is None else {"bins": self.bins.to_json()}),
             **({} if self.commands is None else {"commands": self.commands.to_json()}),
         }
 
@@ -167,28 +175,52 @@ def measure(env: HumanoidAMP, rollout: Rollout, judge: Judge | None, facts: Mapp
     picks = list(range(library.num_clips))
     if library.num_clips > MOST_CLIPS:
         picks = torch.linspace(0, library.num_clips - 1, MOST_CLIPS).round().long().tolist()
+    kinds = isinstance(env, HumanoidMM)
+    clips = [Tracks.of_motion(library.motions[i], rollout.character, rollout.fps, ground=kinds) for i in picks]
     values = metrics.of_rollout(rollout)
-    reference = metrics.of_clips(
-        [library.motions[i] for i in picks],
-        [float(library.weights[i]) for i in picks],
-        rollout.character,
-        rollout.fps,
-    )
+    reference = metrics.average(clips, [float(library.weights[i]) for i in picks])
+    places, logits = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     if judge is not None:
         values |= judge.values(rollout.reward["style_logit"])
-        reference |= judge.values(_demo_logits(env, rollout, judge))
-    return Evaluation(values, reference, rollout, dict(facts), library.motions)
+        places, logits = _demo_logits(env, rollout, judge)
+        reference |= judge.values(logits)
+    result = Evaluation(values, reference, rollout, dict(facts), library.motions)
+    if isinstance(env, HumanoidMM):
+        result.bins = bins.measure(rollout, clips, env.database, judge, (places, logits))
+        whole = result.bins.rows.get("all", ({}, {}))
+        values["frechet"], reference["frechet"] = (row.get("frechet", math.nan) for row in whole)
+        found = leak_of(env, rollout)
+        values["leak"] = 100.0 * found.accuracy
+        result.facts["leak_interval"] = [round(100.0 * found.low, 2), round(100.0 * found.high, 2)]
+    return result
 
 
-def _demo_logits(env: HumanoidAMP, rollout: Rollout, judge: Judge, count: int = 4096) -> Tensor:
-    """Logits ``[n]`` of clips: any moments, or those that answer the commands of ``rollout``, under these commands."""
+def leak_of(env: HumanoidMM, rollout: Rollout) -> Leak:
+    """Leak probe on batches made as the discriminator's: agent samples, and clips under partners' conditions."""
+    rows, conditions = rollout.twin["row"].flatten(), rollout.command["condition"].flatten(0, 1)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        real, fake = (torch.randint(len(rows), (512,), generator=generator) for _ in range(2))
+        own = torch.Generator(env.device).manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        wanted, partner = conditions[real].to(env.device), rows[real].to(env.device)
+        return env.paired_demos(wanted, partner, own)[1], conditions[fake]
+
+    return probe(draw, samples=2048, steps=100)
+
+
+def _demo_logits(env: HumanoidAMP, rollout: Rollout, judge: Judge, count: int = 4096) -> tuple[Tensor, Tensor]:
+    """Logits of clips: of any moments, or of those that answer commands of ``rollout``, under these commands.
+
+    Returns:
+        Places ``[n]`` of the commands in the flattened rollout (none for any moments), and logits ``[n]``.
+    """
     generator = torch.Generator(env.device).manual_seed(0)
     if not isinstance(env, HumanoidMM):
-        return judge(env.demo_obs(count, generator))
+        return torch.zeros(0, dtype=torch.int64), judge(env.demo_obs(count, generator)).cpu()
     rows = rollout.twin["row"].flatten().to(env.device)
     conditions = rollout.command["condition"].flatten(0, 1).to(env.device)
     pick = torch.randint(len(rows), (count,), generator=generator, device=env.device)
-    return judge(*env.paired_demos(conditions[pick], rows[pick], generator))
+    return pick.cpu(), judge(*env.paired_demos(conditions[pick], rows[pick], generator)).cpu()
 
 
 def _follow(
@@ -233,10 +265,6 @@ def _counters(content: Mapping[str, Any]) -> dict[str, Any]:
         "samples": int(counters.get("samples", 0)),
         "training_seconds": round(float(counters.get("seconds", 0.0)), 1),
     }
-
-
-def _cell(value: float | None, digits: int) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def _plain(value: float) -> float | None:

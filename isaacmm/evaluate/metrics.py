@@ -64,10 +64,28 @@ def speed_error_1s(tracks: Tracks) -> float:
     return _mean(average.abs(), tracks.unbroken(window + 1)[: len(average)])
 
 
+def velocity_error(tracks: Tracks) -> float:
+    """Mean |velocity of the root in its heading frame - commanded velocity (the spring's)|, frame by frame."""
+    assert tracks.velocity is not None
+    return _mean((local_velocity(tracks) - tracks.velocity[1:-1]).norm(dim=-1), tracks.unbroken(2))
+
+
+def velocity_error_1s(tracks: Tracks) -> float:
+    """Mean |average over 1 s of (velocity in the heading frame - commanded velocity)|."""
+    assert tracks.velocity is not None
+    window, miss = round(tracks.fps), (local_velocity(tracks) - tracks.velocity[1:-1]).double()
+    if len(miss) < window:
+        return math.nan
+    average = miss.unfold(0, window, 1).mean(dim=-1)
+    return _mean(average.norm(dim=-1), tracks.unbroken(window + 1)[: len(average)])
+
+
 def heading_error(tracks: Tracks) -> float:
-    """Mean angle between where the root faces and the commanded direction."""
+    """Mean angle between where the root faces and the commanded facing (or, without one, direction)."""
     yaw = rotation.yaw(tracks.body_rot[:, :, 0])
     wanted = torch.atan2(tracks.direction[..., 1], tracks.direction[..., 0])
+    if tracks.facing is not None:
+        wanted = tracks.facing
     return math.degrees(float(rotation.wrap_angle(yaw - wanted).abs().mean()))
 
 
@@ -78,7 +96,7 @@ def contact_slide(tracks: Tracks) -> float:
     sink a little are judged by their sliding alone.
     """
     points = tracks.sole_points()
-    low = _above_ground(points) < SLIDE_HEIGHT
+    low = above_ground(points) < SLIDE_HEIGHT
     moved = (points[1:] - points[:-1])[..., :2].norm(dim=-1) * tracks.fps
     return _mean(moved, (low[1:] & low[:-1]) & tracks.unbroken(1)[:, :, None, None])
 
@@ -90,7 +108,7 @@ def mann_slide(tracks: Tracks) -> float:
     control rate (30 Hz by default).
     """
     points = tracks.sole_points()
-    height = _above_ground(points)[1:].clamp(min=0.0)
+    height = above_ground(points)[1:].clamp(min=0.0)
     moved = (points[1:] - points[:-1])[..., :2].norm(dim=-1) * 100.0
     weight = 2.0 - torch.exp2(height / MANN_HEIGHT)
     return _mean(moved * weight, (height < MANN_HEIGHT) & tracks.unbroken(1)[:, :, None, None])
@@ -106,7 +124,7 @@ def skating(tracks: Tracks) -> float:
     span = max(1, round(0.25 * tracks.fps))
     if len(points) <= span:
         return math.nan
-    height = _above_ground(points[..., None, :])[..., 0]
+    height = above_ground(points[..., None, :])[..., 0]
     low = (height[1:] < SKATE_HEIGHT) & (height[:-1] < SKATE_HEIGHT)
     at_once = (points[1:] - points[:-1])[..., :2].norm(dim=-1) * tracks.fps > SKATE_SPEED
     lately = (points[span:] - points[:-span])[..., :2].norm(dim=-1) * (tracks.fps / span) > SKATE_SPEED
@@ -137,7 +155,10 @@ def jerk(tracks: Tracks) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the table. ``function`` is None where clips have no such number."""
+    """A row of the table.
+
+    ``function`` is None where it is no function of motion alone; ``commanded`` ones need a commanded velocity.
+    """
 
     name: str
     label: str
@@ -145,6 +166,7 @@ class Metric:
     digits: int
     function: Callable[[Tracks], float] | None = None
     text: str = ""
+    commanded: bool = False
 
     @property
     def definition(self) -> str:
@@ -161,6 +183,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("commanded_speed", "commanded speed", "m/s", 2, commanded_speed),
     Metric("speed_error", "speed error", "m/s", 3, speed_error),
     Metric("speed_error_1s", "speed error, 1 s mean", "m/s", 3, speed_error_1s),
+    Metric("velocity_error", "velocity error", "m/s", 3, velocity_error, commanded=True),
+    Metric("velocity_error_1s", "velocity err., 1 s mean", "m/s", 3, velocity_error_1s, commanded=True),
     Metric("heading_error", "heading error", "deg", 1, heading_error),
     Metric("contact_slide", "foot slide in contact", "m/s", 3, contact_slide),
     Metric("mann_slide", "foot slide, MANN", "cm/frame", 3, mann_slide),
@@ -170,6 +194,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("jerk", "jerk", "m/s^3", 0, jerk),
     Metric("style_reward", "style reward", "", 2, text="Mean style reward by the checkpoint's discriminator"),
     Metric("judged_real", "taken for a clip", "%", 1, text="Share that the discriminator takes for clips"),
+    Metric("frechet", "Frechet distance", "", 2, text="Of matching pose features, to the clips; clips: of halves"),
+    Metric("leak", "leak probe", "%", 1, text="Held-out accuracy of telling clips from agent by the condition alone"),
 )  # fmt: skip
 
 Values = dict[str, float]
@@ -177,7 +203,11 @@ Values = dict[str, float]
 
 def of_tracks(tracks: Tracks) -> Values:
     """Every metric that is a function of motion."""
-    return {metric.name: metric.function(tracks) for metric in METRICS if metric.function is not None}
+    return {
+        metric.name: metric.function(tracks)
+        for metric in METRICS
+        if metric.function is not None and (tracks.velocity is not None or not metric.commanded)
+    }
 
 
 def of_rollout(rollout: Rollout) -> Values:
@@ -191,10 +221,15 @@ def of_rollout(rollout: Rollout) -> Values:
 
 
 def of_clips(
-    motions: Sequence[Motion], weights: Sequence[float], character: CharacterModel, fps: float
+    motions: Sequence[Motion], weights: Sequence[float], character: CharacterModel, fps: float, ground: bool = False
 ) -> Values:
     """The same of reference clips, each at ``fps``, averaged with their weights in training."""
-    rows = [of_tracks(Tracks.of_motion(motion, character, fps)) for motion in motions]
+    return average([Tracks.of_motion(motion, character, fps, ground) for motion in motions], weights)
+
+
+def average(clips: Sequence[Tracks], weights: Sequence[float]) -> Values:
+    """Numbers of clips, averaged with ``weights``."""
+    rows = [of_tracks(tracks) for tracks in clips]
     return {name: _weighted([row[name] for row in rows], weights) for name in rows[0]}
 
 
@@ -210,13 +245,24 @@ def _mean(values: Tensor, where: Tensor) -> float:
     return float(chosen.double().mean()) if chosen.numel() else math.nan
 
 
+def local_velocity(tracks: Tracks) -> Tensor:
+    """Velocity of the root in its heading frame, ``[T - 2, N, 2]`` m/s of frames 1 to T-2."""
+    velocity = tracks.root_velocity()
+    return rotation.rotate_inverse(rotation.heading(tracks.body_rot[1:-1, :, 0]), velocity)[..., :2]
+
+
+def cell(value: float | None, digits: int) -> str:
+    """A number for a table; ``-`` where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
 def _along(tracks: Tracks) -> tuple[Tensor, Tensor]:
     """Velocity along the command and the commanded speed, ``[T - 2, N]`` m/s of frames 1 to T-2."""
     along = (tracks.root_velocity()[..., :2] * tracks.direction[1:-1]).sum(-1)
     return along, tracks.speed[1:-1]
 
 
-def _above_ground(points: Tensor) -> Tensor:
+def above_ground(points: Tensor) -> Tensor:
     """Heights ``[T, N, F, C]`` of sole points above the 5th percentile of the lowest one."""
     lowest = points[..., 2].flatten(2).amin(-1).flatten()
     rank = max(1, round(0.05 * len(lowest)))

@@ -10,6 +10,7 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.evaluate.rollout import Rollout
+from isaacmm.matching import track
 from isaacmm.motion.clip import Motion
 
 #: Below this speed (m/s) a clip has no direction of travel: it is asked to face the way it faces.
@@ -26,6 +27,11 @@ class Tracks:
         body_pos, body_rot: ``[T, N, B, 3]`` m, ``[T, N, B, 4]`` xyzw; body 0 is the root.
         direction, speed: ``[T, N, 2]`` and ``[T, N]``: the command.
         episode: ``[T, N]`` int64; differences are taken only between frames of equal numbers.
+        velocity: ``[T, N, 2]`` m/s commanded, as the spring has it, forward and left of ``facing``; None where only
+            direction and speed are commanded, as are the following.
+        facing: ``[T, N]`` rad commanded, world, as the spring has it.
+        turn_rate: ``[T, N]`` rad/s.
+        goal_velocity: ``[T, N, 2]`` m/s that the spring goes for; None where there is none.
     """
 
     character: CharacterModel
@@ -35,6 +41,10 @@ class Tracks:
     direction: Tensor
     speed: Tensor
     episode: Tensor
+    velocity: Tensor | None = None
+    facing: Tensor | None = None
+    turn_rate: Tensor | None = None
+    goal_velocity: Tensor | None = None
 
     def unbroken(self, frames: int) -> Tensor:
         """``[T - frames, N]`` bool: frame ``t`` and frame ``t + frames`` are of one episode."""
@@ -64,14 +74,16 @@ class Tracks:
             rollout.command["direction"],
             rollout.command["speed"],
             rollout.episode,
+            *(rollout.command.get(name) for name in ("velocity", "facing", "turn_rate", "goal_velocity")),
         )
 
     @classmethod
-    def of_motion(cls, motion: Motion, character: CharacterModel, fps: float) -> Tracks:
+    def of_motion(cls, motion: Motion, character: CharacterModel, fps: float, ground: bool = False) -> Tracks:
         """A clip at ``fps``, as if it had been commanded what it does.
 
         Its command is its own mean speed along the path, in the direction it travels (averaged over a
-        second; where it stands, the direction it faces).
+        second; where it stands, the direction it faces). With ``ground`` it is also commanded the velocity and
+        facing of its ground track (:mod:`isaacmm.matching.track`), which do not sway with the hips.
         """
         clip = motion.resample(fps)
         pos, rot = clip.fk()
@@ -86,7 +98,7 @@ class Tracks:
         direction = torch.where(pace > _STANDING, travel / pace.clamp(min=1e-6), facing)
         path = (root[1:] - root[:-1]).norm(dim=-1).sum()
         speed = (path / max(clip.duration, 1e-6)).expand(len(root))
-        return cls(
+        tracks = cls(
             character,
             fps,
             pos[:, None],
@@ -95,3 +107,21 @@ class Tracks:
             speed[:, None],
             torch.zeros(len(root), 1, dtype=torch.int64),
         )
+        if ground:
+            tracks._follow_ground()
+        return tracks
+
+    def _follow_ground(self) -> None:
+        """Command one clip what its ground track does."""
+        count = torch.tensor([len(self.body_pos)])
+        path = track.of_clips(self.body_pos[:, 0, 0], self.body_rot[:, 0, 0], torch.zeros_like(count), count, self.fps)
+        index = torch.arange(int(count))
+        ahead, behind = (index + 1).clamp(max=len(index) - 1), (index - 1).clamp(min=0)
+        rate = self.fps / (ahead - behind).clamp(min=1)
+        velocity = (path.position[ahead] - path.position[behind]) * rate[:, None]
+        cos, sin = torch.cos(path.yaw), torch.sin(path.yaw)
+        forward = cos * velocity[:, 0] + sin * velocity[:, 1]
+        left = cos * velocity[:, 1] - sin * velocity[:, 0]
+        self.velocity = torch.stack((forward, left), dim=-1)[:, None]
+        self.facing = path.yaw[:, None]
+        self.turn_rate = ((path.yaw[ahead] - path.yaw[behind]) * rate)[:, None]
