@@ -97,7 +97,9 @@ def follow(body: Body, course: Course, fps: float, seed: int, table: dict[str, n
             yaw = float(sample(heading, middle))
             along = float(LAYOUT.get(x, "ahead")[0]) - gait.stride * gait.stance / 2 + jitter[0]
             turned = float(sample(lean, middle))
-            across = float(sample(outward, middle)) + sign * (gait.width + 0.2 * abs(turned)) / 2 + jitter[1]
+            # legs that turn about each other need room
+            width = gait.width + 0.2 * abs(turned) + 0.03 * abs(float(sample(curvature, middle)))
+            across = float(sample(outward, middle)) + sign * width / 2 + jitter[1]
             c = np.array([sample(point[:, i], middle) for i in range(2)]) - start
             spot = c + along * _ahead(np.array(yaw)) + across * left_of(np.array(yaw))
             hold = (float(spot[0]), float(spot[1]), yaw + sign * gait.toe_out + jitter[2])

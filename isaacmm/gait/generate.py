@@ -143,7 +143,7 @@ def _take(spec: Spec, body: Body, stream: int, table: dict[str, np.ndarray]) -> 
     if spec.manner == "back":
         return steps.backwards(body, spec.speed, FPS, stream)
     if spec.manner == "corner":
-        time = 0.5 + 0.7 * abs(spec.angle) / 45
+        time = 1.4 * abs(spec.angle) / 45 - 0.2
         course = Course(spec.speed, spec.speed, (1.2, 1.2 + time), 2.8 + time, np.deg2rad(abs(spec.angle)))
         return follow(body, course, FPS, stream, table)
     if spec.manner == "change":

@@ -55,7 +55,7 @@ def stands(motion: Motion, frames: slice) -> None:
     assert np.linalg.norm(way, axis=-1).max() < 0.05
     idle = clip("idle")
     off = motion.dof_pos()[frames].mean(0) - idle.dof_pos().mean(0)
-    assert np.rad2deg(off.abs().max()) < 7
+    assert np.rad2deg(float(off.abs().max())) < 7
     assert float(motion.root_pos[frames, 2].mean()) == pytest.approx(float(idle.root_pos[:, 2].mean()), abs=0.01)
 
 
