@@ -65,7 +65,8 @@ def _path(axes: Any, motion: Motion, time: np.ndarray) -> None:
     x, y = motion.root_pos[:, 0].numpy(), motion.root_pos[:, 1].numpy()
     axes.scatter(x, y, c=time, s=3, cmap="viridis")
     axes.plot(x[:1], y[:1], "o", ms=5, mfc="none", mec="#333333")
-    axes.set(xlabel="x, m", ylabel="y, m", aspect="equal")
+    axes.set(xlabel="x, m", ylabel="y, m")
+    axes.set_aspect("equal", adjustable="datalim")  # a straight way keeps its room
     axes.margins(0.15)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25)
