@@ -97,17 +97,12 @@ def steer(env: HumanoidAMP, source: Source) -> None:
     env.command.leash = 0.0  # a script that is not followed is not softened
 
 
-def finish(rollout: Rollout, source: Source, name: str) -> Rollout:
-    """Note in a recorded ``rollout`` that ``source`` steered it, and the line it drew on the ground."""
-    rollout.script = name
-    if isinstance(source, PathFollower):
-        n = rollout.num_worlds
-        every = max(1, round(0.1 / source.path.step))
-        line = source.line(torch.zeros(n, 2), torch.zeros(n))[:, ::every]
-        if source.path.closed:
-            line = torch.cat((line, line[:, :1]), dim=1)
-        rollout.path = line.cpu()
-    return rollout
+def line_of(source: Source, num_envs: int) -> Tensor | None:
+    """The line ``[N, M, 2]`` m that worlds are to follow, as ``source`` laid it where they last began."""
+    if not isinstance(source, PathFollower):
+        return None
+    line = source.line(torch.zeros(num_envs, 2), torch.zeros(num_envs))[:, :: max(1, round(0.1 / source.path.step))]
+    return torch.cat((line, line[:, :1]), dim=1).cpu() if source.path.closed else line.cpu()
 
 
 def play(
@@ -145,14 +140,24 @@ def play(
     env = make_env(played, num_envs=1 if live else num_envs, contact_force=True)
     try:
         steer(env, source)
-        if not isinstance(source, Keyboard):
-            rollout = record(env, policy, seconds, keep=keep, seed=seed, stopped=stopped, once=True)
-            return finish(rollout, source, name), judge(finish(rollout, source, name), seconds)
-        with Live(env, source, stopped) as session:
-            rollout = record(env, policy, seconds, seed=seed, stopped=session)
-        rollout = rollout.piece(*rollout.segment(0))
-        rollout.survival = torch.tensor([rollout.seconds])
-        return finish(rollout, source, name), judge(finish(rollout, source, name), rollout.seconds)
+        if isinstance(source, Keyboard):
+            with Live(env, source, stopped) as session:
+                rollout = record(env, policy, seconds, seed=seed, stopped=session)
+            rollout = rollout.piece(*rollout.segment(0))
+            seconds = rollout.seconds
+            rollout.survival = torch.tensor([seconds])
+        else:
+            lines: list[Tensor | None] = []
+
+            def asked() -> bool:
+                if not lines:  # now: who falls begins anew elsewhere
+                    lines.append(line_of(source, env.num_envs))
+                return stopped()
+
+            rollout = record(env, policy, seconds, keep=keep, seed=seed, stopped=asked, once=True)
+            rollout.path = None if lines[0] is None else lines[0][: rollout.num_worlds]
+        rollout.script = name
+        return rollout, judge(rollout, seconds)
     finally:
         env.close()
 

@@ -96,8 +96,8 @@ def _twin() -> dict[str, Any]:
             "stay at following (unless ended or it is not valid) when best lies in the same clip within `near` rows, "
             "or |query - features[following]|^2 <= |query - features[best]|^2 + stay_bias; else go to best",
             "when it went to best: offset += dof_pos[clamp(row + stride)] - dof_pos[best], and offset_velocity "
-            "likewise of dof_vel; every step: offset, offset_velocity = decay(offset, offset_velocity, 1 / control_hz) with "
-            "y = 2 ln 2 / halflife",
+            "likewise of dof_vel; every step: offset, offset_velocity = decay(offset, offset_velocity, 1 / control_hz) "
+            "with y = 2 ln 2 / halflife",
             "reference_joint_positions = dof_pos[new row] + offset",
         ],
         "begin": "row = start_states.<name>.row + stride, offset 0",

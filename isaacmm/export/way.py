@@ -93,8 +93,8 @@ def _above(axes: Any, rollout: Rollout, world: int) -> None:
     way = _laid(rollout.root_pos[part, world, :2], start[world], begin[world])
     axes.plot(*way.T, color=_ORANGE, linewidth=2.0, label="walked")
     every = max(1, round(2.0 * rollout.fps))
-    facing = rotation.yaw(rollout.root_rot[part, world])[::every] - begin[world]
-    wanted = rollout.command["facing"][part, world][::every] - begin[world]
+    facing = (rotation.yaw(rollout.root_rot[part, world])[::every] - begin[world]).numpy()
+    wanted = (rollout.command["facing"][part, world][::every] - begin[world]).numpy()
     style = {"angles": "xy", "scale_units": "xy", "scale": 1.6, "width": 0.004, "headwidth": 4}
     for angle, color in ((wanted, _BLUE), (facing, _ORANGE)):
         axes.quiver(*way[::every].T, np.cos(angle), np.sin(angle), color=color, zorder=3, **style)

@@ -47,7 +47,8 @@ class Map:
             pen.line(self._at(self.gone[: f + 1]), fill=_GONE, width=2 * _FINE, joint="curve")
         (x, y) = self._at(self.gone[f : f + 1])[0]
         angle = float(self.heading[f])
-        tip = [(x + r * math.cos(angle + a), y - r * math.sin(angle + a)) for r, a in ((21, 0.0), (13, 2.4), (13, -2.4))]
+        corners = ((21, 0.0), (13, 2.4), (13, -2.4))
+        tip = [(x + r * math.cos(angle + a), y - r * math.sin(angle + a)) for r, a in corners]
         pen.polygon(tip, fill=_HERE)
         return np.asarray(image.resize((self.size, self.size), Image.Resampling.BOX))
 
