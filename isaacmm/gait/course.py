@@ -42,11 +42,10 @@ def gait_at(body: Body, speed: float, run: float, table: dict[str, np.ndarray]) 
     plans = plan(speed, body.leg_length), plan(speed, body.leg_length, True)
     x = gaits.parameters("walk", walk_speed, table), gaits.parameters("run", run_speed, table)
     mix = lambda a, b: (1 - run) * a + run * b  # noqa: E731
-    mixed = Plan(
-        speed,
-        *(float(mix(getattr(plans[0], n), getattr(plans[1], n))) for n in ("stride", "stance", "width", "toe_out")),
-        run > 0.5,
+    stride, stance, width, toe_out = (
+        float(mix(getattr(plans[0], n), getattr(plans[1], n))) for n in ("stride", "stance", "width", "toe_out")
     )
+    mixed = Plan(speed, stride, stance, width, toe_out, run > 0.5)
     return mixed, mix(*x)
 
 

@@ -49,8 +49,8 @@ def perform(body: Body, journey: Journey, rounds: int = 8, margin: float = 0.006
     """The clip, its pelvis path shifted until the centre of pressure stays `margin` (m) inside the soles."""
     t, fps = journey.t, journey.fps
     tracks = {side: track(journey.feet[side], t, body.sole) for side in SIDES}
-    frame = Frame(*(np.asarray(a)[:, None] for a in (journey.frame.position, journey.frame.heading)),
-                  np.broadcast_to(journey.frame.lean, t.shape)[:, None])  # fmt: skip
+    lean = np.broadcast_to(journey.frame.lean, t.shape)
+    frame = Frame(journey.frame.position[:, None], journey.frame.heading[:, None], lean[:, None])
     vary = {n: f[:, None] for n, f in journey.vary.items()}
     weight = body.masses.sum() * GRAVITY
     leg = body.thigh_length + body.shin_length
