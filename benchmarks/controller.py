@@ -18,7 +18,7 @@ from isaacmm.steering import RandomCommands
 
 def main() -> None:
     torch.set_num_threads(1)
-    motion = sys.argv[1] if len(sys.argv) > 1 else "locomotion"
+    motion = sys.argv[1] if len(sys.argv) > 1 else "full"
     database = open_database(motion)
     table = PoseTable(database)
     print(f"{motion}: {len(database)} rows; random commands; processor seconds of one thread")

@@ -20,7 +20,7 @@ demo: a character follows commands by motion matching, without physics or traini
              keyboard, a name of cfg/commands, or a command file (.yaml, .json, .csv)
   path=      follow a line on the ground instead: figure_eight, circle, slalom, square, or a file with points
   speed=     m/s along the path (1.3)
-  motion=    clips: a name of cfg/motion (locomotion), a clip, a folder, a glob, a motion yaml
+  motion=    clips: a name of cfg/motion (full), a clip, a folder, a glob, a motion yaml
   seconds=   how long (20)
   out=       folder for motion.bvh, motion.npz, picture.png, strip.png, film.mp4 (demo_NAME)
   film=      False writes no film
@@ -70,7 +70,7 @@ def _database(words: list[str]) -> None:
     own, rest = split(words, ("motion", "rate"))
     for word in rest:
         raise ConfigError(f"database does not know '{word}'; {nearest(word.partition('=')[0], ('motion', 'rate'))}")
-    for line in facts(open_database(own.get("motion", "locomotion"), rate=number(own, "rate", 60.0, low=1.0))):
+    for line in facts(open_database(own.get("motion", "full"), rate=number(own, "rate", 60.0, low=1.0))):
         print(line)
 
 

@@ -49,7 +49,7 @@ def run(words: list[str]) -> None:
         source = RandomCommands(1, seed)
     else:
         source = steering.named(word)
-    controller = Controller.load(own.get("motion", "locomotion"), fps=fps)
+    controller = Controller.load(own.get("motion", "full"), fps=fps)
     database = controller.database
     library = database.library
     print(f"{library.num_clips} clips, {library.total_seconds:.0f} s, {len(database)} rows at {fps:g} Hz")

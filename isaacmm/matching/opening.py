@@ -31,7 +31,7 @@ def motion_section(word: str) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
-def open_database(motion: str = "locomotion", character: str = "humanoid", rate: float = 60.0) -> Database:
+def open_database(motion: str = "full", character: str = "humanoid", rate: float = 60.0) -> Database:
     """Database of the clips that ``motion`` means, at ``rate`` rows per second.
 
     Raises:

@@ -139,7 +139,7 @@ def test_inertialization_keeps_position_and_velocity() -> None:
         shown.append(new(k * dt) + inert.offset[0, 0])
         inert.decay(dt)
     steps = torch.stack(shown).diff()
-    assert torch.allclose(steps[:12] / dt, torch.tensor(3.0), atol=0.8)
+    assert torch.allclose(steps[:11] / dt, torch.tensor(3.0), atol=0.8)
     assert float((steps.diff() / dt).abs().max()) < 0.7  # no step of the velocity
     assert abs(float(shown[-1]) - new(0.799)) < 1e-2
 
@@ -177,7 +177,7 @@ def test_limbs_are_pushed_apart(humanoid: CharacterModel) -> None:
     dof = torch.zeros(3, skeleton.num_dofs)
     dof[0, skeleton.dof("left_shoulder_x")] = -0.45  # an arm in the trunk
     dof[0, skeleton.dof("left_elbow")] = -0.9
-    dof[1, skeleton.dof("right_hip_x")] = 0.2  # a leg in the other
+    dof[1, skeleton.dof("right_hip_x")] = 0.13  # a leg in the other
     pos, rot = torch.zeros(3, 3), rotation.identity(3)
     before = separation.depth(pos, rot, dof)
     assert float(before[1]) > 0.01 and float(before[2]) < 0.0

@@ -135,7 +135,7 @@ class Controller:
         self.reset(everyone, torch.zeros(num_envs, 2, device=device), torch.zeros(num_envs, device=device))
 
     @classmethod
-    def load(cls, motion: str = "locomotion", num_envs: int = 1, fps: float = 60.0, **rest: Any) -> Controller:
+    def load(cls, motion: str = "full", num_envs: int = 1, fps: float = 60.0, **rest: Any) -> Controller:
         """A controller of clips: a name of ``cfg/motion``, a clip, a folder, a glob or a motion yaml.
 
         ``rest`` is passed on to the constructor.
