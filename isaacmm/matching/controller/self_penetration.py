@@ -94,10 +94,10 @@ class Separation:
             line = set(_lineage(skeleton.parents, body))
             above[body] = torch.tensor([b in line and limb[b] for b in skeleton.dof_bodies])
         # a knee or an ankle does not bring legs apart, it moves the foot off its way: the hip has to
-        first = torch.zeros(skeleton.num_dofs, dtype=torch.bool)
+        below = torch.zeros(skeleton.num_dofs, dtype=torch.bool)
         for leg in legs:
-            first |= torch.tensor([b in leg and b != leg[0] for b in skeleton.dof_bodies])
-        above &= ~first
+            below |= torch.tensor([b in leg and b != leg[-1] for b in skeleton.dof_bodies])
+        above &= ~below
         self.above = above.to(device)
         self.leg_of = torch.tensor(leg_of, device=device)
         self.dof_body = torch.tensor(skeleton.dof_bodies, device=device)
