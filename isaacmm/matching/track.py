@@ -39,9 +39,9 @@ def of_clips(root_pos: Tensor, root_rot: Tensor, first: Tensor, count: Tensor, r
     for start, n in zip(first.tolist(), count.tolist(), strict=True):  # once, when the database is built
         rows = slice(start, start + n)
         position[rows] = _smooth(position[rows], POSITION_SECONDS * rate, POSITION_ORDER)
-        direction = np.stack((np.cos(yaw[rows]), np.sin(yaw[rows])), axis=-1)
-        direction = _smooth(direction, FACING_SECONDS * rate, FACING_ORDER)
-        yaw[rows] = np.unwrap(np.arctan2(direction[:, 1], direction[:, 0]))
+        # the angle itself: a line through its last half second keeps an even turn's rate up to the clip's end, one
+        # through a direction's components does not (12 % too slow at 1.5 rad/s)
+        yaw[rows] = _smooth(np.unwrap(yaw[rows]), FACING_SECONDS * rate, FACING_ORDER)
     return Track(torch.as_tensor(position).float().to(device), torch.as_tensor(yaw).float().to(device))
 
 
@@ -75,7 +75,9 @@ def ahead(
     # the mean velocity points along the middle of that half second; turn it on to the clip's end
     angle = turn * (0.5 * time + 0.5 * over)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    chord = torch.sinc(turn * over / (2.0 * torch.pi))[:, None] * over[:, None]
+    # both are chords of that arc: shorter than it by sin(x) / x of half its angle
+    shorter = torch.sinc(turn * over / (2.0 * torch.pi)) / torch.sinc(turn * time / (2.0 * torch.pi)).clamp(min=0.5)
+    chord = (shorter * over)[:, None]
     turned = torch.stack(
         (cos * velocity[:, 0] - sin * velocity[:, 1], sin * velocity[:, 0] + cos * velocity[:, 1]), dim=-1
     )

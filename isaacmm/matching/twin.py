@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -54,6 +54,8 @@ class Twins:
         self.jumped = torch.zeros(num_envs, dtype=torch.bool, device=device)
         #: searches made so far, of all worlds
         self.searches = 0
+        #: clips of each style ``[S, C]``, where the search knows styles
+        self._clips = _clips_of(database, getattr(search, "rows", None))
 
     def reset(self, ids: Tensor, rows: Tensor, condition: Tensor) -> None:
         """Worlds ``ids [n]`` go on from ``rows [n]`` under ``condition [n, K]``."""
@@ -86,6 +88,9 @@ class Twins:
         grid = self.database.grid
         near = (grid.clip[best] == grid.clip[here]) & ((best - here).abs() <= self.near)
         stay = ~ended & (near | (staying <= cost + self.stay_bias))
+        if style is not None and self._clips is not None:
+            # a clip that the style leaves out is left, however well it fits
+            stay &= self._clips[style, grid.clip[here]]
         back = (ended & near).nonzero().flatten()
         if len(back):
             best[back] = self._elsewhere(query[back], here[back], best[back], None if style is None else style[back])
@@ -123,3 +128,13 @@ class Twins:
         """Inverse of :meth:`state_dict`."""
         for name in ("row", "timer", "last"):
             getattr(self, name).copy_(state[name])
+
+
+def _clips_of(database: Database, rows: Sequence[Tensor] | None) -> Tensor | None:
+    """Which clips have any of the ``rows`` of each style: ``[S, C]`` bool."""
+    if rows is None or len(rows) < 2:
+        return None
+    clips = torch.zeros(len(rows), database.library.num_clips, dtype=torch.bool, device=database.features.device)
+    for style, own in enumerate(rows):
+        clips[style, database.grid.clip[own]] = True
+    return clips
