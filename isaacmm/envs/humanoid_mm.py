@@ -54,13 +54,15 @@ class HumanoidMM(HumanoidAMP):
         self.database = Database.from_config(
             matching, self.library, self.character, rate, head_seconds=(self.amp_frames - 1) * self.dt
         )
-        known = {tag for tags in self.library.tags for tag in tags}
-        modes, absent = modes_from_config(dict(command.get("modes", {})), known)
+        modes, absent = modes_from_config(
+            dict(command.get("modes", {})), self.database, bool(command.get("within_clips", True))
+        )
         if absent:
             log.info("commands that no clip answers are left out: %s", ", ".join(absent))
         # a style per mode where any mode is particular about its clips
         self.styled = any(mode.clips for mode in modes)
-        allowed = [self.database.allowed(mode.clips) for mode in modes] if self.styled else [self.database.valid]
+        allowed = [self.database.allowed(mode.clips) for mode in modes] if self.styled else []
+        allowed.append(self.database.valid)  # whoever is steered may be answered by any clip
         self.search = make_search(
             self.database.features, torch.stack(allowed), str(matching.get("search", "auto"))
         )
@@ -158,6 +160,8 @@ class HumanoidMM(HumanoidAMP):
     def _answer(self) -> Tensor:
         """The clip row that answers the present condition."""
         style = self.command.mode if self.styled else None
+        if style is not None and self.command.source is not None:
+            style = torch.full_like(style, len(self.command.modes))
         if self.demos.sampler != "matched_state":
             return self.twins.step(self.condition, style)
         # the simulated character itself asks, so what answers is near to what it does

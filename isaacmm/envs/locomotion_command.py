@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +12,12 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.envs.commands import _pair
 from isaacmm.errors import ConfigError, nearest
+from isaacmm.matching import kinds
+from isaacmm.matching.database import Database
 from isaacmm.matching.trajectory import CommandSpring
+
+#: Commands may go this much beyond what clips do (m/s, rad/s).
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,20 @@ class Mode:
             if word not in cls.__dataclass_fields__ or word == "name":
                 hint = nearest(str(word), list(cls.__dataclass_fields__)[1:])
                 raise ConfigError(f"{key}.{word} is not known; {hint}")
-        pairs = {k: _pair(config[k], f"{key}.{k}") for k in ("forward", "sideways", "turn", "face") if k in config}
+
+        def pair(word: str) -> tuple[float, float]:
+            return _pair(config[word], f"{key}.{word}") if word in config else (0.0, 0.0)
+
+        def words(word: str) -> tuple[str, ...]:
+            return tuple(str(tag) for tag in config.get(word, ()))
+
         weight, straight = float(config.get("weight", 1.0)), float(config.get("straight", 0.0))
         if weight < 0 or not 0 <= straight <= 1:
             raise ConfigError(f"{key}: weight is at least 0 and straight a share from 0 to 1")
-        lists = {k: tuple(str(tag) for tag in config.get(k, ())) for k in ("tags", "clips")}
-        return cls(name, weight, straight=straight, **lists, **pairs)
+        return cls(
+            name, weight, pair("forward"), pair("sideways"), pair("turn"), straight, pair("face"), words("tags"),
+            words("clips"),
+        )  # fmt: skip
 
 
 class Source(Protocol):
@@ -219,15 +232,38 @@ class LocomotionCommand:
         self.spring.load_state_dict(state["spring"])
 
 
-def modes_from_config(config: Mapping[str, Any], tags: set[str]) -> tuple[list[Mode], list[str]]:
+def modes_from_config(
+    config: Mapping[str, Any], database: Database, within: bool = True
+) -> tuple[list[Mode], list[str]]:
     """Modes of ``task.env.command.modes`` that the clips allow, and the names of those left out.
+
+    Ranges are narrowed to what the clips of a mode's tags really do: nobody learns to walk a curve from somebody who
+    walks straight on.
 
     Args:
         config: name -> settings, or nothing to leave a mode out.
-        tags: all tags that any clip carries.
+        database: of the clips.
+        within: False leaves the ranges as they are.
     """
     modes = [Mode.from_config(str(name), settings) for name, settings in config.items() if settings]
-    kept = [m for m in modes if m.weight > 0 and (not m.tags or set(m.tags) & tags)]
-    return kept, [m.name for m in modes if m not in kept and m.weight > 0]
+    tags = kinds.tags(database)
+    kept, absent = [], []
+    for mode in modes:
+        clips = [i for i, own in enumerate(tags) if not mode.tags or own & set(mode.tags)]
+        if mode.weight > 0 and clips:
+            kept.append(_within(mode, kinds.reach(database, clips)) if within else mode)
+        elif mode.weight > 0:
+            absent.append(mode.name)
+    return kept, absent
 
 
+def _within(mode: Mode, reach: Tensor) -> Mode:
+    """``mode`` with its ranges cut to ``reach [3, 2]`` (:func:`isaacmm.matching.kinds.reach`)."""
+    found: dict[str, tuple[float, float]] = {}
+    for name, (low, high) in zip(("forward", "sideways", "turn"), reach.tolist(), strict=True):
+        low, high = low - MARGIN, high + MARGIN
+        # a little swaying is no curve and no step aside
+        low, high = (0.0 if abs(low) < 2 * MARGIN else low), (0.0 if abs(high) < 2 * MARGIN else high)
+        ends = getattr(mode, name)
+        found[name] = (min(max(ends[0], low), high), min(max(ends[1], low), high))
+    return replace(mode, forward=found["forward"], sideways=found["sideways"], turn=found["turn"])

@@ -18,6 +18,7 @@ from isaacmm.envs.demonstrations import SAMPLERS
 from isaacmm.envs.humanoid_mm import PHASES, HumanoidMM
 from isaacmm.envs.locomotion_command import modes_from_config
 from isaacmm.errors import ConfigError
+from isaacmm.matching.database import Database
 from isaacmm.motion.library import MotionLibrary
 from isaacmm.paths import data_folder
 from isaacmm.sim.simulator import Simulator
@@ -46,7 +47,7 @@ def make(num_envs: int = N, seed: int = 3, simulator: Simulator | None = None, *
     config.action, config.dof_observation = "radians", "angles"
     config.command.modes = {"walk": WALK}
     for key, value in changes.items():
-        OmegaConf.update(config, key.replace("__", "."), value)
+        OmegaConf.update(config, key.replace("__", "."), value, merge=False)
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     return HumanoidMM(plain, simulator or PuppetSimulator(num_envs), clips(), character(), seed)
@@ -207,7 +208,7 @@ def test_the_condition_leaks_nothing_unless_clips_bring_their_own() -> None:
         if sampler == "hindsight":
             assert leak.low > 0.6, (sampler, leak)
         else:
-            assert leak.at_chance, (sampler, leak)
+            assert abs(leak.accuracy - 0.5) < 0.035, (sampler, leak)  # four standard errors
 
 
 # ------------------------------------------------------------------------------------------ resets
@@ -265,7 +266,8 @@ def test_the_leash_waits_for_who_lags() -> None:
     """Turning on while the character does not: the facing stays a leash ahead; without one it goes on."""
     ahead = {}
     for leash in (0.5, 0.0):
-        env = make(command__leash=leash, command__modes={"walk": {"forward": [1.0, 1.0], "turn": [1.0, 1.0]}})
+        modes = {"walk": {"forward": [1.0, 1.0], "turn": [1.0, 1.0]}}
+        env = make(command__leash=leash, command__within_clips=False, command__modes=modes)
         env.reset()
         for _ in range(45):
             env.step(torch.zeros(N, 28))  # puppets never turn
@@ -310,6 +312,14 @@ def test_scripts_count_from_where_each_character_begins() -> None:
     assert turned.tolist() == pytest.approx([math.pi / 3] * int(alive.sum()), abs=1e-4)
 
 
+def tagged(*tags: str) -> Database:
+    """Of one clip per tag."""
+    motions = [made_up_walk(1.0, 0.0, 1.0, name=tag) for tag in tags]
+    for motion, tag in zip(motions, tags, strict=True):
+        motion.tags = (tag,)
+    return Database(MotionLibrary(motions, character().skeleton), character())
+
+
 def test_modes_without_clips_are_left_out() -> None:
     config = {
         "walk": {"weight": 2, "tags": ["walk"], "forward": [0.6, 1.8]},
@@ -318,9 +328,9 @@ def test_modes_without_clips_are_left_out() -> None:
         "hop": {"weight": 0, "tags": ["hop"]},
         "free": {"forward": [0, 1]},
     }
-    kept, absent = modes_from_config(config, {"walk", "sprint"})
+    kept, absent = modes_from_config(config, tagged("walk", "sprint"))
     assert [mode.name for mode in kept] == ["walk", "run", "free"] and absent == []
-    kept, absent = modes_from_config(config, {"idle"})
+    kept, absent = modes_from_config(config, tagged("idle"))
     assert [mode.name for mode in kept] == ["free"] and absent == ["walk", "run"]
     with pytest.raises(ConfigError, match="no mode is left"):
         make(command__modes={"walk": {"forward": [0, 1], "tags": ["moonwalk"]}})
@@ -339,7 +349,7 @@ def test_modes_without_clips_are_left_out() -> None:
 )
 def test_wrong_modes_are_refused(mode: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        modes_from_config({"walk": mode}, {"walk"})
+        modes_from_config({"walk": mode}, tagged("walk"))
 
 
 @pytest.mark.parametrize(
@@ -396,6 +406,33 @@ def test_a_twin_at_the_end_of_its_clip_goes_elsewhere() -> None:
         late = seen[120:, world]
         assert int(late.max() - late.min()) > 2 * env.twins.near, f"world {world} treads on the spot"
     assert bool((env.database.rows_left(seen) >= 0).all())
+
+
+def test_modes_may_be_answered_by_their_own_clips_only() -> None:
+    tagged = [made_up_walk(v, 0.0, 2.5, name=f"{n}_{i}") for i in range(2) for n, v in (("calm", 1.0), ("odd", 1.1))]
+    for motion in tagged:
+        motion.tags = (motion.name.split("_")[0],)
+    config = OmegaConf.to_container(OmegaConf.load(data_folder("cfg") / "task" / "HumanoidMM.yaml").env)
+    assert isinstance(config, dict)
+    config |= {"action": "radians", "dof_observation": "angles"}
+    walk = {"forward": [0.9, 1.2], "tags": ["calm"]}
+    config["command"]["modes"] = {"calm": walk | {"clips": ["calm"]}, "any": walk}
+    config["command"]["within_clips"] = False  # the calm clips alone would not let anybody ask for the odd ones
+    env = HumanoidMM(config, PuppetSimulator(64), MotionLibrary(tagged, character().skeleton), character(), 1)
+    env.reset()
+    odd = torch.tensor([name.startswith("odd") for name in env.library.names])
+    for _ in range(30):
+        env.step(torch.zeros(64, 28))
+        restarted = env.steps == 0
+        answered = odd[env.table.clip[env.reference]]
+        asked = env.twins.jumped & ~restarted & (env.command.mode == 0)
+        assert not bool(answered[asked].any())
+    assert bool(answered[env.command.mode == 1].any())
+    env.command.source = Wanted((1.1, 0.0), 0.0)  # steered: any clip, whatever mode was drawn before
+    env.reset()
+    for _ in range(30):
+        env.step(torch.zeros(64, 28))
+    assert bool(odd[env.table.clip[env.reference]][env.command.mode == 0].any())
 
 
 # ------------------------------------------------------------------------------------------ resume
