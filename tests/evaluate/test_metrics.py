@@ -93,7 +93,7 @@ def test_nothing_is_differentiated_across_a_reset() -> None:
     broken.done[49, 0] = True
     values, smooth = metrics.of_rollout(broken), metrics.of_rollout(as_rollout([one], (1.0, 0.0), 1.0))
     for metric in METRICS:
-        if metric.function is not None:
+        if metric.function is not None and not metric.commanded:
             assert values[metric.name] == pytest.approx(smooth[metric.name], abs=0.1), metric.name
 
 
@@ -175,3 +175,23 @@ def test_a_short_clips_speed_is_its_path_over_its_duration() -> None:
 def _lifted(motion: Motion, height: float) -> Motion:
     motion.root_pos[:, 2] += height
     return motion
+
+
+def test_a_commanded_velocity_is_that_of_the_heading_frame() -> None:
+    """A statue that is pushed sideways: 1 m/s to its left, which is what it was told, then not."""
+    rollout = as_rollout([statue((0.0, 1.0))], (0.0, 1.0), 1.0)
+    frames = rollout.num_frames
+    told = torch.tensor([0.0, 1.0]).expand(frames, 1, 2)
+    rollout.command |= {"velocity": told, "facing": torch.full((frames, 1), 0.1), "turn_rate": torch.zeros(frames, 1)}
+    values = metrics.of_rollout(rollout)
+    assert values["velocity_error"] == pytest.approx(0.0, abs=1e-4)
+    assert values["heading_error"] == pytest.approx(math.degrees(0.1), abs=1e-3)  # the facing counts, not the way
+    rollout.command["velocity"] = told * 0.5 + torch.tensor([0.3, 0.1])
+    values = metrics.of_rollout(rollout)
+    assert values["velocity_error"] == values["velocity_error_1s"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_clip_is_commanded_its_ground_track() -> None:
+    values = metrics.of_clips([made_up_walk(1.3, 0.5, 4.0)], [1.0], character(), 30.0, ground=True)
+    assert values["velocity_error_1s"] < 0.05 and values["heading_error"] < 5.0
+    assert "velocity_error" not in metrics.of_clips([made_up_walk(1.3, 0.5, 4.0)], [1.0], character(), 30.0)
