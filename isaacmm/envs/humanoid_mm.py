@@ -18,6 +18,7 @@ from isaacmm.envs.locomotion_command import LocomotionCommand, modes_from_config
 from isaacmm.envs.observations import Slice
 from isaacmm.envs.reference import ReferenceTable
 from isaacmm.envs.twin_pose import TwinPose
+from isaacmm.errors import ConfigError
 from isaacmm.matching.database import Database
 from isaacmm.matching.search import make_search
 from isaacmm.matching.twin import Twins
@@ -90,6 +91,11 @@ class HumanoidMM(HumanoidAMP):
             self.device,
         )
         sampler = _choice(self.config, "demo_sampler", demonstrations.SAMPLERS, "matched_twin")
+        if sampler == "matched_state" and self.reference_mode != "none":
+            raise ConfigError(
+                f"task.env.demo_sampler=matched_state with reference={self.reference_mode}: what answers the "
+                "character's own state jumps from moment to moment and cannot be followed; use matched_twin"
+            )
         self.demos = demonstrations.Demonstrations(sampler, self.database, self.table)
         self.twin_pose = TwinPose(self.table, self.num_envs) if self.reference_mode != "none" else None
         self.condition = torch.zeros(self.num_envs, self.condition_size, device=self.device)

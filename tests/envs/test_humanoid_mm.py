@@ -466,3 +466,8 @@ def test_bit_for_bit(reference: str, sampler: str) -> None:
     assert torch.equal(run(other, 35, seed=2), expected)
     env.close()
     other.close()
+
+
+def test_a_reference_that_jumps_all_the_time_is_refused() -> None:
+    with pytest.raises(ConfigError, match="use matched_twin"):
+        make(demo_sampler="matched_state", reference="residual")
