@@ -51,7 +51,7 @@ def check(numbers: Numbers) -> None:
     assert numbers.penetration < 2.0, numbers
     assert numbers.limits == 0.0, numbers
     assert 0.3 < numbers.locked < 0.9, numbers
-    assert numbers.unheld < 0.1, numbers
+    assert numbers.unheld < 0.07, numbers
     assert abs(numbers.floating) < 3.0, numbers
 
 
@@ -69,6 +69,18 @@ def test_feet_floor_and_limits_under_random_commands(database: Database) -> None
     controller = Controller(database, 32)
     frames = controller.play(RandomCommands(32, seed=5, left=0.4, seconds=(0.3, 2.0)), 3.0)
     check(Recording(controller, frames).numbers())
+
+
+def test_a_foot_that_steps_to_another_place_comes_down_there(database: Database) -> None:
+    """No foot that stands in its clip hangs in the air for long."""
+    controller = Controller(database, 32)
+    recording = Recording(controller, controller.play(RandomCommands(32, seed=8, seconds=(0.5, 2.0)), 4.0))
+    hanging = controller.table.contact[recording["row"]] & ~recording["locked"]
+    assert bool(hanging.any())
+    longest = torch.zeros(hanging.shape[1:])
+    for frame in hanging:
+        longest = (longest + 1) * frame
+        assert float(longest.max()) < 0.5 * 60
 
 
 def test_motion_is_smooth_across_transitions(database: Database) -> None:

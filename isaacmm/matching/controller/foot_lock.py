@@ -128,7 +128,8 @@ class FootLock:
         self.shift_velocity = torch.where(caught[..., None], torch.zeros_like(shift), self.shift_velocity)
         self.turn_velocity = torch.where(caught, torch.zeros_like(turn), self.turn_velocity)
         self.locked = locked
-        raised = s.step_height * self.refused.to(low.dtype)
+        # up while it is on its way, down again where it arrives; only then may it be locked anew
+        raised = s.step_height * (self.refused & (self.shift[..., :2].norm(dim=-1) > s.arrived)).to(low.dtype)
         self.lift, self.lift_velocity = springs.follow(
             self.lift, self.lift_velocity, raised, 0.0, s.settle_halflife, dt
         )
