@@ -159,8 +159,8 @@ class HumanoidMM(HumanoidAMP):
             self.twin_pose.step(before, self.reference, self.twins.jumped, self.dt)
         self.matching_seconds += time.perf_counter() - begin
 
-    def _predict(self) -> Tensor:
-        position, facing = self.command.predict(self.root_yaw)
+    def _predict(self, ids: Tensor | None = None) -> Tensor:
+        position, facing = self.command.predict(self.root_yaw, ids)
         return self.database.condition(position, facing)
 
     def _answer(self) -> Tensor:
@@ -213,7 +213,7 @@ class HumanoidMM(HumanoidAMP):
         self.command.reset(ids, yaw, velocity, turn, mode)
         if self.command.source is not None:
             self.command.yaw[ids] = self._told(ids, yaw)[1]
-        self.condition = self.condition.index_put((ids,), self._predict()[ids])
+        self.condition = self.condition.index_put((ids,), self._predict(ids))
         following = torch.where(self.database.rows_left(rows) >= PHASES, rows + PHASES, rows)
         self.twins.reset(ids, following, self.condition[ids])
         self.reference = self.reference.index_put((ids,), following)

@@ -198,9 +198,14 @@ class LocomotionCommand:
         velocity, facing, turn = self.source.command(time, root_pos, root_yaw)
         return velocity[ids], facing[ids], turn[ids]
 
-    def predict(self, root_yaw: Tensor) -> tuple[Tensor, Tensor]:
-        """Path and facings of the next second, ``[N, K, 2]`` each, seen from a body facing ``root_yaw [N]``."""
-        return self.spring.predict(self.velocity, self.yaw, self.turn_rate, root_yaw)
+    def predict(self, root_yaw: Tensor, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Path and facings of the next second, ``[N, K, 2]`` each, seen from bodies facing ``root_yaw [N]``.
+
+        With ``ids [n]`` of those worlds only; ``root_yaw`` is all worlds' nevertheless.
+        """
+        if ids is None:
+            return self.spring.predict(self.velocity, self.yaw, self.turn_rate, root_yaw)
+        return self.spring.predict(self.velocity[ids], self.yaw[ids], self.turn_rate[ids], root_yaw[ids], ids)
 
     def steady(self, velocity: Tensor, turn_rate: Tensor) -> tuple[Tensor, Tensor]:
         """Path and facings ``[n, K, 2]`` of moving like this evenly."""

@@ -42,6 +42,9 @@ class CommandSpring:
         self._times = torch.cat((ends[:1], (ends[:-1, None] + part * (ends[1:] - ends[:-1])[:, None]).flatten()))
         self._steps = self._times[1:] - self._times[:-1]
         self._at = torch.arange(1, len(horizons) + 1, device=device) * substeps
+        one, zero = torch.ones_like(self._times), torch.zeros_like(self._times)
+        #: what is left of an offset at those moments, and what a unit of velocity has made of it
+        self._keep, self._drift = (springs.decay(x, v, halflife, self._times)[0] for x, v in ((one, zero), (zero, one)))
 
     @classmethod
     def like(cls, other: CommandSpring, num_envs: int) -> CommandSpring:
@@ -49,6 +52,7 @@ class CommandSpring:
         spring = cls.__new__(cls)
         spring.halflife = other.halflife
         spring._times, spring._steps, spring._at = other._times, other._steps, other._at
+        spring._keep, spring._drift = other._keep, other._drift
         spring.velocity = torch.zeros(num_envs, 2, device=other.yaw.device)
         spring.acceleration = torch.zeros_like(spring.velocity)
         spring.yaw = torch.zeros(num_envs, device=other.yaw.device)
@@ -70,25 +74,29 @@ class CommandSpring:
         self.yaw = rotation.wrap_angle(yaw + turn_rate * dt + offset)
         self.yaw_rate = turn_rate + drift
 
-    def predict(self, velocity: Tensor, yaw: Tensor, turn_rate: Tensor, facing: Tensor) -> tuple[Tensor, Tensor]:
-        """Path and facings at the horizons, seen from a body that faces ``facing [N]``.
+    def predict(
+        self, velocity: Tensor, yaw: Tensor, turn_rate: Tensor, facing: Tensor, ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Path and facings at the horizons, seen from bodies that face ``facing [N]``.
 
-        Goals as in :meth:`step`. The path starts at the body.
+        Goals as in :meth:`step`. The path starts at the body. With ``ids [n]`` only those worlds are asked about, and
+        everything else that is given is theirs, ``[n]``.
 
         Returns:
             Positions ``[N, K, 2]`` m and facings as unit vectors ``[N, K, 2]``, in the body's heading frame.
         """
-        t = self._times
-        v, _ = springs.follow(
-            self.velocity[:, None], self.acceleration[:, None], velocity[:, None], 0.0, self.halflife, t[:, None]
-        )
-        offset = rotation.wrap_angle(self.yaw - yaw)[:, None]
-        offset, _ = springs.decay(offset, (self.yaw_rate - turn_rate)[:, None], self.halflife, t)
-        angle = (yaw - facing)[:, None] + turn_rate[:, None] * t + offset
-        cos, sin = torch.cos(angle), torch.sin(angle)
-        along = torch.stack((cos * v[..., 0] - sin * v[..., 1], sin * v[..., 0] + cos * v[..., 1]), dim=-1)
+        mine = [self.velocity, self.acceleration, self.yaw, self.yaw_rate]
+        v, a, angle, rate = mine if ids is None else [value[ids] for value in mine]
+        # at fixed times a spring is a weighted sum of where it is and how fast it moves
+        keep, drift = self._keep, self._drift
+        v = velocity[:, None] + (v - velocity)[:, None] * keep[:, None] + a[:, None] * drift[:, None]
+        offset = rotation.wrap_angle(angle - yaw)[:, None] * keep + (rate - turn_rate)[:, None] * drift
+        angle = (yaw - facing)[:, None] + turn_rate[:, None] * self._times + offset
+        facings = torch.stack((torch.cos(angle), torch.sin(angle)), dim=-1)
+        (cos, sin), (forward, left) = facings.unbind(-1), v.unbind(-1)
+        along = torch.stack((cos * forward - sin * left, sin * forward + cos * left), dim=-1)
         path = torch.cumsum(0.5 * (along[:, 1:] + along[:, :-1]) * self._steps[:, None], dim=1)
-        return path[:, self._at - 1], torch.stack((cos[:, self._at], sin[:, self._at]), dim=-1)
+        return path[:, self._at - 1], facings[:, self._at]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs."""
