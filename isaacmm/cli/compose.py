@@ -36,7 +36,7 @@ SESSION = (
 )
 # Values that are paths or free text, in which Hydra's grammar would trip over spaces and signs.
 RAW = ("motion", "checkpoint", "command", "experiment", "runs_dir")
-MOTION_SUFFIXES = (".npz", ".npy", ".bvh", ".pkl", ".json", ".csv", ".fbx")
+MOTION_SUFFIXES = (".npz", ".npy", ".bvh", ".pkl", ".json", ".txt", ".csv", ".motion", ".amc", ".xml", ".fbx")
 
 
 @dataclass
