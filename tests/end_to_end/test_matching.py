@@ -26,6 +26,7 @@ def folder(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path
     words = tiny_run(
         folder / "walk.npz", folder / "runs", task="HumanoidMM", motion=str(folder / "clips"), max_iterations=2,
         experiment="mm", task__env__episode_seconds=0.6, export_bvh=True, export_onnx=True, export_video=False,
+        train__params__config__disc_cond="proj",
     )  # fmt: skip
     code, said = launcher.run(words, folder, artefacts=True)
     assert code == 0, said
