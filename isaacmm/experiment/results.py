@@ -34,11 +34,13 @@ class Measure:
 
 MEASURES = (
     Measure("policy.survival", "survival", "s", 1),
+    Measure("commands.groups.walk.velocity_error_falls", "velocity error on scripts", "m/s", 3),
+    Measure("commands.groups.walk.heading_error_falls", "heading error on scripts", "deg", 1),
+    Measure("bins.rows.all.policy.frechet", "Frechet distance", "", 2),
     Measure("policy.velocity_error", "velocity error", "m/s", 3),
     Measure("policy.speed_error", "speed error", "m/s", 3),
     Measure("policy.heading_error", "heading error", "deg", 1),
     Measure("policy.judged_real", "taken for a clip", "%", 1),
-    Measure("policy.frechet", "Frechet distance", "", 2),
     Measure("policy.contact_slide", "contact slide", "m/s", 3),
     Measure("policy.jerk", "jerk", "m/s^3", 0),
 )
