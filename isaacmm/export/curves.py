@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from isaacmm.render.axes import FAINT, INK, tidy
+
 Rows = dict[str, list[float]]
 
-_INK, _FAINT = "#26323d", "#c9d1d8"
 _BLUE, _ORANGE = "#2a7f9e", "#d0763f"
 
 #: title, unit of the axis, columns with their labels
@@ -64,7 +65,7 @@ def draw(rows: Rows, *, full_seconds: float = 10.0) -> bytes:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[-1]:
-        axes.set_xlabel("million samples", color=_INK, fontsize=9)
+        axes.set_xlabel("million samples", color=INK, fontsize=9)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
@@ -78,25 +79,19 @@ def _panel(
     full_seconds: float,
 ) -> None:
     title, unit, lines = panel
-    axes.set_title(title + (f" ({unit})" if unit else ""), loc="left", fontsize=10, color=_INK)
+    axes.set_title(title + (f" ({unit})" if unit else ""), loc="left", fontsize=10, color=INK)
     for (name, label), color in zip(lines, (_BLUE, _ORANGE), strict=False):
         if name not in rows:
             continue
         axes.plot(x, rows[name], color=color, linewidth=0.8, alpha=0.3)
         axes.plot(x, smooth(rows[name]), color=color, linewidth=1.8, label=label)
     if len(lines) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     if lines[0][0] == "survival":
-        axes.axhline(full_seconds, color=_FAINT, linewidth=1, linestyle="--")
+        axes.axhline(full_seconds, color=FAINT, linewidth=1, linestyle="--")
     axes.set_ylim(bottom=0.0)
     axes.margins(x=0.0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=8, length=2)
-    axes.grid(axis="y", color="#eef1f3", linewidth=0.8)
-    axes.set_axisbelow(True)
+    tidy(axes, grid="y")
 
 
 def smooth(values: Sequence[float], share: float = 0.02) -> list[float]:

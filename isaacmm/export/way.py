@@ -15,8 +15,8 @@ from isaacmm import rotation
 from isaacmm.evaluate.rollout import Rollout
 from isaacmm.evaluate.steered import commanded_path, local_velocity
 from isaacmm.motion.io.files import atomic
+from isaacmm.render.axes import INK, tidy
 
-_INK, _FAINT = "#26323d", "#c9d1d8"
 _BLUE, _ORANGE, _RED = "#2a7f9e", "#d0763f", "#b3312c"
 #: Worlds drawn besides the typical one.
 _OTHERS = 15
@@ -69,7 +69,7 @@ def draw(rollout: Rollout, world: int | None = None) -> bytes:
     figure.suptitle(
         f"{rollout.script or 'commands'}: {rollout.seconds:.1f} s, {rollout.num_worlds} worlds, "
         f"{int(rollout.done.any(0).sum())} fell",
-        x=0.01, ha="left", color=_INK, fontsize=12,
+        x=0.01, ha="left", color=INK, fontsize=12,
     )  # fmt: skip
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
@@ -100,11 +100,11 @@ def _above(axes: Any, rollout: Rollout, world: int) -> None:
         axes.quiver(*way[::every].T, np.cos(angle), np.sin(angle), color=color, zorder=3, **style)
     if bool(rollout.done[stop - 1, world]):
         axes.plot(*way[-1], marker="x", color=_RED, markersize=9, markeredgewidth=2.5, linestyle="", label="fell")
-    axes.plot(0, 0, marker="o", color=_INK, markersize=5, linestyle="")
+    axes.plot(0, 0, marker="o", color=INK, markersize=5, linestyle="")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title("from above (m); arrows: facing, every 2 s", loc="left", fontsize=10, color=_INK)
-    axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
-    _tidy(axes)
+    axes.set_title("from above (m); arrows: facing, every 2 s", loc="left", fontsize=10, color=INK)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    tidy(axes)
 
 
 def _over_time(panels: list[Any], rollout: Rollout, world: int) -> None:
@@ -124,14 +124,14 @@ def _over_time(panels: list[Any], rollout: Rollout, world: int) -> None:
         axes.plot(time, goal, color=_BLUE, linewidth=1.0, alpha=0.5, linestyle="--", label="commanded")
         axes.plot(time, spring, color=_BLUE, linewidth=1.8, label="its spring")
         axes.plot(time, done, color=_ORANGE, linewidth=1.6, label="done")
-        axes.set_title(title, loc="left", fontsize=10, color=_INK)
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
         axes.margins(x=0.0)
         low, high = axes.get_ylim()
         room = max(0.0, (1.0 if "m/s" in title else 20.0) - (high - low))  # noise is not to look like motion
         axes.set_ylim(low - 0.5 * room, high + 0.5 * room)
-        _tidy(axes)
-    panels[0].legend(frameon=False, fontsize=8, labelcolor=_INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.97))
-    panels[-1].set_xlabel("s", color=_INK, fontsize=9)
+        tidy(axes)
+    panels[0].legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.97))
+    panels[-1].set_xlabel("s", color=INK, fontsize=9)
 
 
 def _laid(way: Tensor, start: Tensor, begin: Tensor) -> np.ndarray:
@@ -152,13 +152,3 @@ def _smooth(values: Tensor, seconds: float, fps: float) -> np.ndarray:
     from isaacmm.render.camera import gaussian_smooth
 
     return gaussian_smooth(values.numpy(), 0.5 * seconds * fps)
-
-
-def _tidy(axes: Any) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=8, length=2)
-    axes.grid(color="#eef1f3", linewidth=0.8)
-    axes.set_axisbelow(True)

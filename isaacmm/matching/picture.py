@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from isaacmm.matching.controller.recording import Recording
+from isaacmm.render.axes import INK, tidy
 
-_INK, _FAINT = "#26323d", "#c9d1d8"
 _BLUE, _ORANGE, _GREEN = "#2a7f9e", "#d0763f", "#5b8c5a"
 
 
@@ -41,14 +41,14 @@ def draw(recording: Recording, path: Tensor | None = None, world: int = 0) -> by
         sole = _array(recording["sole"][:, world, foot].mean(dim=-2))
         down = _array(recording["locked"][:, world, foot]).astype(bool)
         plan.plot(*sole[down, :2].T, ".", color=color, markersize=1.5, alpha=0.5)
-    plan.plot(*taken[0], "o", color=_INK, markersize=5)
+    plan.plot(*taken[0], "o", color=INK, markersize=5)
     plan.set_aspect("equal", adjustable="datalim")
-    plan.legend(frameon=False, fontsize=9, labelcolor=_INK)
+    plan.legend(frameon=False, fontsize=9, labelcolor=INK)
 
     speeds = _axes(figure.add_subplot(grid[0, 1]), "speed (m/s)")
     speeds.plot(time, np.linalg.norm(wanted, axis=-1), color=_BLUE, linewidth=3, alpha=0.4, label="commanded")
     speeds.plot(time, _array(recording.velocity()[:, world].norm(dim=-1)), color=_ORANGE, linewidth=1.4, label="actual")
-    speeds.legend(frameon=False, fontsize=9, labelcolor=_INK)
+    speeds.legend(frameon=False, fontsize=9, labelcolor=INK)
 
     facings = _axes(figure.add_subplot(grid[1, 1], sharex=speeds), "facing (deg)")
     asked = np.unwrap(_array(recording["facing"][:, world]))
@@ -68,10 +68,10 @@ def draw(recording: Recording, path: Tensor | None = None, world: int = 0) -> by
             time, height, color=color, linewidth=1.0, label=recording.controller.character.feet[foot].replace("_", " ")
         )
         feet.fill_between(time, -14 - 12 * foot, -6 - 12 * foot, where=down, color=color, linewidth=0)
-    feet.plot(jumps, np.full_like(jumps, -36.0), "|", color=_INK, markersize=7)
+    feet.plot(jumps, np.full_like(jumps, -36.0), "|", color=INK, markersize=7)
     feet.set_ylim(-42, 160)
-    feet.set_xlabel("s", color=_INK, fontsize=9)
-    feet.legend(frameon=False, fontsize=8, labelcolor=_INK, ncols=2, loc="upper right")
+    feet.set_xlabel("s", color=INK, fontsize=9)
+    feet.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=2, loc="upper right")
     speeds.margins(x=0)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
@@ -83,12 +83,6 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _axes(axes: Any, title: str) -> Any:
-    axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=8, length=2)
-    axes.grid(color="#eef1f3", linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    tidy(axes)
     return axes

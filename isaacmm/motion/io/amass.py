@@ -49,7 +49,6 @@ def read(
         up: the world's up axis, ``"z"`` (AMASS) or ``"y"`` (SMPL fits from video).
         fps: frame rate where the file names none.
     """
-    from isaacmm.motion.clip import Motion
 
     if up not in ("z", "y"):
         raise MotionError(f"{path}: up={up!r} is not possible; {nearest(up, ('z', 'y'))}")
@@ -70,9 +69,7 @@ def read(
         root_pos = Y_UP_Z_FORWARD.vectors(root_pos)
         root_rot = rotation.multiply(Y_UP_Z_FORWARD.turn(), root_rot)
     joint_rot = smpl_body.local_frames(turned[:, 1:])
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, root_rot, joint_rot, path)
-    return Motion(skeleton or own, root_pos.float(), root_rot.float(), joint_rot.float(), rate, path.stem)
+    return files.placed(skeleton, own, root_pos, root_rot, joint_rot, rate, path)
 
 
 def _poses(data: Fields, frames: int) -> np.ndarray:

@@ -247,7 +247,6 @@ def read(
         fps: frames per second; the format has none (CMU: 120, some subjects 60).
         unit: metres per unit of length; None: 0.0254 divided by the ``.asf``'s ``length``.
     """
-    from isaacmm.motion.clip import Motion
     from isaacmm.skeleton import Skeleton as SkeletonType
 
     pose = path.suffix.lower() == ".asf"
@@ -286,16 +285,8 @@ def read(
     )
     local = Y_UP_Z_FORWARD.quaternions(torch.stack(turned, dim=1))
     joint_rot = local[:, 1:]
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, local[:, 0], joint_rot, path)
-    return Motion(
-        skeleton=skeleton or own,
-        root_pos=Y_UP_Z_FORWARD.vectors(root_pos * metres).float(),
-        root_rot=local[:, 0].float(),
-        joint_rot=joint_rot.float(),
-        fps=rate(fps, path),
-        name=path.stem,
-    )
+    place = Y_UP_Z_FORWARD.vectors(root_pos * metres)
+    return files.placed(skeleton, own, place, local[:, 0], joint_rot, rate(fps, path), path)
 
 
 def _fixed(angles: np.ndarray, letters: str) -> Tensor:

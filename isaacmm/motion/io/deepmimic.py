@@ -73,7 +73,6 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
 
     Frames of different length are put on an even grid.
     """
-    from isaacmm.motion.clip import Motion
 
     content = _json(path)
     table = _table(content.get("Frames"), path)
@@ -99,17 +98,8 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
     root_pos = Y_UP_X_FORWARD.vectors(table[:, 1:4])
     root_pos, turned, fps = _evenly(table[:, 0], root_pos, turned, path)
     joint_rot = turned[:, 1:]
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, turned[:, 0], joint_rot, path)
-    return Motion(
-        skeleton=skeleton or own,
-        root_pos=root_pos.float(),
-        root_rot=turned[:, 0].float(),
-        joint_rot=joint_rot.float(),
-        fps=fps,
-        name=path.stem,
-        tags=("loop",) if content.get("Loop") == "wrap" else (),
-    )
+    tags = ("loop",) if content.get("Loop") == "wrap" else ()
+    return files.placed(skeleton, own, root_pos, turned[:, 0], joint_rot, fps, path, tags=tags)
 
 
 def _json(path: Path) -> dict[str, Any]:

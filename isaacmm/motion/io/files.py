@@ -17,6 +17,7 @@ from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.errors import MotionError, nearest
+from isaacmm.motion.clip import Motion
 from isaacmm.motion.io import arrays
 
 if TYPE_CHECKING:
@@ -155,6 +156,30 @@ def onto(skeleton: Skeleton, own: Skeleton, root_rot: Tensor, joint_rot: Tensor,
     rest = own.rest_rotations[1:].to(joint_rot)
     local = torch.cat((root_rot.to(joint_rot)[:, None], rotation.multiply(rest, joint_rot)), dim=1)
     return local_to_joint(local[:, order], skeleton)
+
+
+def placed(
+    skeleton: Skeleton | None,
+    own: Skeleton,
+    root_pos: Tensor,
+    root_rot: Tensor,
+    joint_rot: Tensor,
+    fps: float,
+    path: Path,
+    name: str | None = None,
+    tags: tuple[str, ...] = (),
+) -> Motion:
+    """The clip that a reader found on the file's ``own`` skeleton, put onto ``skeleton`` where one is given.
+
+    Raises:
+        MotionError: names or trees differ.
+    """
+    if skeleton is not None and own is not skeleton:
+        joint_rot = onto(skeleton, own, root_rot, joint_rot, path)
+    name = path.stem if name is None else name
+    return Motion(
+        skeleton or own, root_pos.float(), root_rot.float(), joint_rot.float(), fps, name, tags=tags
+    )
 
 
 def as_tensor(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:

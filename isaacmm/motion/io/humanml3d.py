@@ -49,7 +49,6 @@ def read(path: Path, skeleton: Skeleton | None = None, *, fps: float = 20.0) -> 
         skeleton: map the joints by name onto this one (``Pelvis``, ``L_Hip``, ...). None: the clip's bones.
         fps: frames per second.
     """
-    from isaacmm.motion.clip import Motion
     from isaacmm.skeleton import Skeleton as SkeletonType
 
     values = arrays.read_npy(path)
@@ -82,16 +81,7 @@ def read(path: Path, skeleton: Skeleton | None = None, *, fps: float = 20.0) -> 
     above = list(parents[1:])
     joint_rot = rotation.multiply(rotation.inverse(world[:, above]), world[:, 1:])
     own = SkeletonType(smpl_body.NAMES[:_JOINTS], parents, offsets.float(), rotation.identity(_JOINTS))
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, world[:, 0], joint_rot, path)
-    return Motion(
-        skeleton=skeleton or own,
-        root_pos=where[:, 0].float(),
-        root_rot=world[:, 0].float(),
-        joint_rot=joint_rot.float(),
-        fps=rate(fps, path),
-        name=path.stem,
-    )
+    return files.placed(skeleton, own, where[:, 0], world[:, 0], joint_rot, rate(fps, path), path)
 
 
 def joints(values: np.ndarray) -> Tensor:

@@ -148,7 +148,6 @@ def read(path: Path, skeleton: Skeleton | None = None, *, fps: float | None = No
         skeleton: map the bodies by name onto this one (``femur_r``, ...). None: the model's.
         fps: frames per second; None: told from positions and velocities.
     """
-    from isaacmm.motion.clip import Motion
 
     arrays = files.open_npz(path)
     coupled = _COUPLED in arrays
@@ -171,16 +170,8 @@ def read(path: Path, skeleton: Skeleton | None = None, *, fps: float | None = No
     root_pos = Y_UP_X_FORWARD.vectors(place)
     root_pos[:, 2] += _HEIGHTS[0] if coupled else _HEIGHTS[1]
     own, joint_rot = character(coupled), turned[:, 1:]
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, turned[:, 0], joint_rot, path)
-    return Motion(
-        skeleton=skeleton or own,
-        root_pos=root_pos.float(),
-        root_rot=turned[:, 0].float(),
-        joint_rot=joint_rot.float(),
-        fps=rate(fps if fps is not None else _measured_rate(data, frames), path),
-        name=path.stem,
-    )
+    given = fps if fps is not None else _measured_rate(data, frames)
+    return files.placed(skeleton, own, root_pos, turned[:, 0], joint_rot, rate(given, path), path)
 
 
 def _measured_rate(data: Fields, frames: int) -> float:

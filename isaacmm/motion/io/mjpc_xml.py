@@ -54,7 +54,6 @@ def sniff(path: Path) -> bool:
 
 def read(path: Path, skeleton: Skeleton | None = None, *, fps: float = 30.0) -> Motion:
     """Read a clip of keyframes; ``skeleton`` maps the figure's bodies by name, None is the figure."""
-    from isaacmm.motion.clip import Motion
     from isaacmm.skeleton import Skeleton as SkeletonType
 
     placed = torch.as_tensor(_markers(path))
@@ -71,16 +70,7 @@ def read(path: Path, skeleton: Skeleton | None = None, *, fps: float = 30.0) -> 
     above = list(parents[1:])
     joint_rot = rotation.multiply(rotation.inverse(world[:, above]), world[:, 1:])
     own = SkeletonType(tuple(names), parents, offsets.float(), rotation.identity(len(names)))
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, world[:, 0], joint_rot, path)
-    return Motion(
-        skeleton=skeleton or own,
-        root_pos=where[:, 0].float(),
-        root_rot=world[:, 0].float(),
-        joint_rot=joint_rot.float(),
-        fps=rate(fps, path),
-        name=path.stem,
-    )
+    return files.placed(skeleton, own, where[:, 0], world[:, 0], joint_rot, rate(fps, path), path)
 
 
 def _markers(path: Path) -> np.ndarray:

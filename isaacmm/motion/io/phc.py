@@ -84,7 +84,6 @@ def _motion(data: Fields, name: str, skeleton: Skeleton | None, fps: float) -> M
 
 
 def _smpl(data: Fields, name: str, skeleton: Skeleton | None, fps: float) -> Motion:
-    from isaacmm.motion.clip import Motion
 
     if "root_trans_offset" in data:
         root_pos = data.array("root_trans_offset", None, 3)
@@ -116,8 +115,4 @@ def _smpl(data: Fields, name: str, skeleton: Skeleton | None, fps: float) -> Mot
         turned = rotation.from_rotvec(torch.as_tensor(poses.reshape(frames, 24, 3)))
         root_rot = smpl_body.world_frames(turned[:, 0])
         joint_rot = smpl_body.local_frames(turned[:, 1:])
-    if skeleton is not None:
-        joint_rot = files.onto(skeleton, own, root_rot, joint_rot, data.path)
-    return Motion(
-        skeleton or own, torch.as_tensor(root_pos).float(), root_rot.float(), joint_rot.float(), fps, name
-    )
+    return files.placed(skeleton, own, torch.as_tensor(root_pos), root_rot, joint_rot, fps, data.path, name)

@@ -41,7 +41,6 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
         skeleton: the robot whose bodies are in the file, in its order, or (24 and 33 bodies) one with
             SMPL's or the G1's names. None: SMPL or the G1, with the bones of the file.
     """
-    from isaacmm.motion.clip import Motion
 
     content = torch_file.load(path)
     if not isinstance(content, dict):
@@ -71,16 +70,7 @@ def read(path: Path, skeleton: Skeleton | None = None) -> Motion:
     joint_rot = files.local_to_joint(torch.cat((body_rot[:, :1], local), dim=1), own)
     if own is not skeleton:
         own = replace(own, offsets=_measured(body_pos, body_rot, own, path))
-    if skeleton is not None and own is not skeleton:
-        joint_rot = files.onto(skeleton, own, body_rot[:, 0], joint_rot, path)
-    return Motion(
-        skeleton=skeleton or own,
-        root_pos=body_pos[:, 0].float(),
-        root_rot=body_rot[:, 0].float(),
-        joint_rot=joint_rot.float(),
-        fps=data.rate("fps", default=30.0),
-        name=path.stem,
-    )
+    return files.placed(skeleton, own, body_pos[:, 0], body_rot[:, 0], joint_rot, data.rate("fps", default=30.0), path)
 
 
 def _measured(body_pos: Tensor, body_rot: Tensor, tree: Skeleton, path: Path) -> Tensor:
