@@ -51,8 +51,9 @@ class Job:
         place += ["export_bvh=False", "export_onnx=False", "export_video=False"]
         if (self.folder / "nn" / "last.pth").exists():
             return [sys.executable, "-m", "isaacmm", *place, "resume=True"]
-        words = [*design.base, *self.cell.words, *more, f"seed={self.seed}", f"max_iterations={iterations}"]
-        return [sys.executable, "-m", "isaacmm", *words, *place, f"threads={threads}", "max_minutes=100000"]
+        words = [f"threads={threads}", *design.base, *self.cell.words, *more]
+        words += [f"seed={self.seed}", f"max_iterations={iterations}", "max_minutes=100000"]
+        return [sys.executable, "-m", "isaacmm", *words, *place]
 
 
 def jobs(design: Design, cells: Sequence[Cell], seeds: int, root: Path) -> list[Job]:
