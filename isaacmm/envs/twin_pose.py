@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from isaacmm.envs.reference import ReferenceTable
-from isaacmm.matching import springs
+from isaacmm.matching.controller.inertialization import Inertialization
 
 #: Seconds in which half of a jump has faded.
 HALFLIFE = 0.1
@@ -24,12 +24,11 @@ class TwinPose:
     def __init__(self, table: ReferenceTable, num_envs: int) -> None:
         self.table = table
         dofs = table.dofs(torch.zeros(num_envs, dtype=torch.int64, device=table.yaw.device))[0]
-        self.offset, self.velocity = torch.zeros_like(dofs), torch.zeros_like(dofs)
+        self.fading = Inertialization(num_envs, dofs.shape[1], HALFLIFE, dofs.device)
 
     def reset(self, ids: Tensor) -> None:
         """Worlds ``ids`` start without an offset."""
-        self.offset[ids] = 0.0
-        self.velocity[ids] = 0.0
+        self.fading.reset(ids)
 
     def step(self, before: Tensor, row: Tensor, jumped: Tensor, dt: float) -> None:
         """Twins went from rows ``before [N]`` to ``row [N]`` within ``dt`` s; ``jumped [N]``: not within a clip."""
@@ -38,18 +37,17 @@ class TwinPose:
             last = self.table.first[clip] + self.table.count[clip] - 1
             old, old_velocity = self.table.dofs(torch.minimum(before + self.table.stride, last))
             new, new_velocity = self.table.dofs(row)
-            self.offset = torch.where(jumped[:, None], self.offset + old - new, self.offset)
-            self.velocity = torch.where(jumped[:, None], self.velocity + old_velocity - new_velocity, self.velocity)
-        self.offset, self.velocity = springs.decay(self.offset, self.velocity, HALFLIFE, dt)
+            self.fading.jump(jumped, old - new, old_velocity - new_velocity)
+        self.fading.decay(dt)
 
     def dofs(self, row: Tensor) -> Tensor:
         """Hinge angles ``[N, D]`` rad."""
-        return self.table.dofs(row)[0] + self.offset
+        return self.table.dofs(row)[0] + self.fading.offset
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs."""
-        return {"offset": self.offset.clone(), "velocity": self.velocity.clone()}
+        return {"offset": self.fading.offset.clone(), "velocity": self.fading.velocity.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.offset, self.velocity = state["offset"].clone(), state["velocity"].clone()
+        self.fading.offset, self.fading.velocity = state["offset"].clone(), state["velocity"].clone()

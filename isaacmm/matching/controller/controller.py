@@ -15,13 +15,13 @@ from isaacmm.matching import springs
 from isaacmm.matching.controller.foot_lock import FootLock, Locking
 from isaacmm.matching.controller.inertialization import Inertialization, turn_between
 from isaacmm.matching.controller.leg import FootPose, Legs
-from isaacmm.matching.controller.playheads import Playheads
 from isaacmm.matching.controller.root import Leading, Root
 from isaacmm.matching.controller.self_penetration import Separation
 from isaacmm.matching.controller.table import PoseTable
 from isaacmm.matching.database import Database
 from isaacmm.matching.search import Search, make_search
 from isaacmm.matching.trajectory import CommandSpring
+from isaacmm.matching.twin import Twins
 from isaacmm.motion.clip import Motion
 from isaacmm.steering.source import Source
 
@@ -112,7 +112,7 @@ class Controller:
         self.table = table or PoseTable(database)
         search = search or make_search(database.features, database.valid[None])
         every = max(1, round(s.search_seconds / self.dt))
-        self.twins = Playheads(database, search, num_envs, stride, every, s.stay_bias)
+        self.twins = Twins(database, search, num_envs, stride, every, s.stay_bias)
         self.spring = CommandSpring(num_envs, database.spec.horizons, s.command_halflife, device)
         self.root = Root(num_envs, s.leading, device)
         self.legs = Legs(self.character)
