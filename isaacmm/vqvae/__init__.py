@@ -1,0 +1,1 @@
+"""Motion VQ-VAE: clips to tokens and back, and what tokens are good for."""
