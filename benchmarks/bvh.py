@@ -5,18 +5,27 @@
 The script makes a file of that size (a chain of joints, smooth curves, six decimals). *Text* is the file
 to an array of channel values and back; *motion* includes Euler angles, quaternions, units and axes, all
 that ``Motion.load`` and ``Motion.save`` do. *Plain Python* splits lines and calls ``float()`` per number,
-or formats one number after the other, as most readers and writers do. They take turns, so that a busy
-machine slows all alike; times are CPU seconds, the best of the rounds. The last line is plain Python's
-reading time over ours for the same work (text to values).
+or formats one number after the other, as most readers and writers do. *pybvh* is the fastest of the
+libraries on the package index; it is measured where it can be imported and is no dependency of ours:
+
+    pip install --no-deps --target /some/folder pybvh
+    PYTHONPATH=/some/folder python benchmarks/bvh.py
+
+Its ``Bvh`` holds angles in radians and no quaternions: between our *text* and our *motion*. All take
+turns, so that a busy machine slows all alike; times are CPU seconds, the best of the rounds. The last
+lines are the others' times over ours, of the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +70,23 @@ def plain_write(path: Path, head: str, values: np.ndarray) -> None:
             file.write(" ".join([f"{value:.6f}" for value in row]) + "\n")
 
 
+def other_library(path: Path, copy: Path, values: np.ndarray) -> dict[str, Callable[[], object]]:
+    """pybvh's reading and writing of the same file; nothing where it is not installed."""
+    try:
+        pybvh: Any = importlib.import_module("pybvh")
+    except ImportError:
+        print("pybvh is not installed (see the head of this file): only our own figures and plain Python's\n")
+        return {}
+    warnings.filterwarnings("ignore", module="pybvh")
+    figure = pybvh.read_bvh_file(path)
+    read = np.concatenate((figure.root_pos, np.rad2deg(figure.joint_angles).reshape(len(values), -1)), axis=1)
+    assert np.abs(read - values).max() < 1e-9, "both readers read the same numbers"
+    return {
+        "read   pybvh": lambda: pybvh.read_bvh_file(path),
+        "write  pybvh": lambda: pybvh.write_bvh_file(figure, copy),
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -91,6 +117,7 @@ def main() -> None:
             "write  text    isaacmm": our_write,
             "write  text    plain Python": lambda: plain_write(copy, head_text, text.values),
             "write  motion  isaacmm": lambda: motion.save(copy),
+            **other_library(path, copy, text.values),
         }
         best = dict.fromkeys(tasks, float("inf"))
         for _ in range(options.rounds):
@@ -105,10 +132,13 @@ def main() -> None:
     for name, seconds in best.items():
         speed = f"{options.frames / seconds:9.0f} frames/s  {megabytes / seconds:6.1f} MB/s"
         print(f"{name:28s} {seconds:6.3f} s  {speed}")
-    print(
-        f"writing: plain Python over ours {best['write  text    plain Python'] / best['write  text    isaacmm']:.1f}"
-    )
-    print(f"ratio {best['read   text    plain Python'] / best['read   text    isaacmm']:.2f}")
+    for way in ("read", "write"):
+        for other in ("text    plain Python", "pybvh"):
+            theirs = best.get(f"{way:6s} {other}")
+            if theirs is not None:
+                text_ratio, motion_ratio = (theirs / best[f"{way:6s} {ours}  isaacmm"] for ours in ("text  ", "motion"))
+                print(f"{way}: {other.split('  ')[-1].strip()} takes {text_ratio:.1f} times our text's time, "
+                      f"{motion_ratio:.1f} times our motion's")  # fmt: skip
 
 
 if __name__ == "__main__":
