@@ -23,7 +23,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from isaacmm import paths
-from isaacmm.cli import keys, runs, settle
+from isaacmm.cli import fits, keys, runs, settle
 from isaacmm.errors import CheckpointError, ConfigError, nearest
 
 GROUPS = ("task", "train", "motion", "character", "preset")
@@ -74,7 +74,8 @@ def compose(words: Sequence[str]) -> tuple[DictConfig, list[str]]:
     given = parse(words)
     earlier = _earlier_run(given, notes)
     if earlier.config is None:
-        settle.choose_preset(given.groups, str(given.value("sim", "")), notes)
+        if not fits.is_fit(given.groups.get("task")):
+            settle.choose_preset(given.groups, str(given.value("sim", "")), notes)
         base = _from_files(given.groups, clips=given.motion_path is None)
     else:
         base = _from_earlier(earlier, given)
@@ -183,16 +184,24 @@ def _from_files(groups: dict[str, str], clips: bool = True) -> DictConfig:
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"the configuration folder {folder} is missing; install the project again.")
     groups = dict(groups)
+    more: list[str] = []
     task = groups.get("task")
-    if task and "train" not in groups and f"{task}PPO" not in options("train"):
+    fitted = fits.is_fit(task)
+    if fitted:
+        groups, more = fits.groups_for(groups, options("train"))
+    elif task and "train" not in groups and f"{task}PPO" not in options("train"):
         raise ConfigError(f"task={task}: there is no cfg/train/{task}PPO.yaml; name one with train=.")
-    overrides = [f"{group}={name}" for group, name in groups.items()]
+    elif groups.get("train", "PPO").endswith("Fit"):
+        raise ConfigError(f"train={groups['train']}: is for networks that learn from clips alone, not for a policy.")
+    overrides = [*(f"{group}={name}" for group, name in groups.items()), *more]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
             cfg = hydra_compose("config", overrides=overrides if clips else [*overrides, "~motion"])
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"the files in {folder} do not compose: {error}") from error
+    if fitted:
+        fits.prepare(cfg)
     return cfg
 
 
@@ -217,6 +226,9 @@ def _earlier_run(given: Words, notes: list[str]) -> _Earlier:
     if testing and not text:
         text = "latest"
         notes.append("no checkpoint= given: playing the newest.")
+    task = given.groups.get("task")
+    if text == "latest" and fits.is_fit(task):
+        text = str(runs.latest_of_task(str(task), runs_dir))
     if not text:
         return _Earlier()
     checkpoint = runs.find_checkpoint(text, runs_dir)
@@ -277,7 +289,7 @@ def _from_earlier(earlier: _Earlier, given: Words) -> DictConfig:
         if (
             group in FIXED_BY_CHECKPOINT
             and name != had
-            and not (group == "train" and name == f"{chosen['task']}PPO")
+            and not (group == "train" and name in (f"{chosen['task']}PPO", f"{chosen['task']}Fit"))
         ):
             was = f"{group}={had}" if had else f"another {group}"
             raise ConfigError(
@@ -311,6 +323,9 @@ def _apply(base: DictConfig, given: Words) -> DictConfig:
         key, value = override.key_or_group, override.value()
         added = override.is_add() or override.is_force_add()
         if not added and key not in known and key not in sections:
+            task = OmegaConf.select(base, "task.name")
+            if fits.is_fit(task) and (why := fits.refusal(task, key)):
+                raise ConfigError(why)
             raise ConfigError(f"{key}: there is no such key; {keys.nearest_keys(key, known)}")
         if key in sections and not isinstance(value, dict):
             inside = sorted(name for name in known if name.startswith(key + "."))[:4]
@@ -400,4 +415,5 @@ def _check_all(cfg: DictConfig) -> None:
         raise ConfigError(
             f"motion.clips={keys.show(cfg.motion.clips)}: wants a list of {{file: ..., weight: 1.0}}."
         )
-    settle.check_simulator(str(cfg.sim))
+    if not fits.is_fit(cfg.task.name):
+        settle.check_simulator(str(cfg.sim))

@@ -106,6 +106,17 @@ RULES: dict[str, Rule] = {
     _ENV + "termination.pelvis_height": _at_least_zero(),
     _ENV + "termination.head_height": _at_least_zero(),
     _ENV + "reset": _one_of("random", "matched", "default"),
+    # fits (isaacmm.learn.fit)
+    "train.max_steps": _whole(),
+    "train.learning_rate": Rule("number", low=0, high=1, above=True),
+    "train.warmup_steps": _whole(low=0),
+    "train.final_rate": _at_least_zero(1),
+    "train.weight_decay": _at_least_zero(),
+    "train.clip_norm": _at_least_zero(),
+    "train.ema_decay": _at_least_zero(1),
+    "train.evaluate_every": _whole(low=0),
+    "train.log_every": _whole(),
+    "train.save_seconds": _at_least_zero(),
     # learning
     "train.params.torch_threads": _whole(low=0),
     "train.params.network.mlp.units": Rule("units", low=1),

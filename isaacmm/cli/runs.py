@@ -165,6 +165,31 @@ def find_checkpoint(text: str, runs_dir: Path) -> Path:
     raise CheckpointError(f"checkpoint={text}: there is no such file or run. {_what_exists(runs_dir, text)}")
 
 
+def latest_of_task(task: str, runs_dir: Path) -> Path:
+    """The newest checkpoint among the runs of one task.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for folder in sorted(list_runs(runs_dir), key=_checkpoint_time, reverse=True):
+        if (files := checkpoints(folder)) and task_of(folder) == task:
+            return files[0]
+    raise CheckpointError(
+        f"no run of {task} under {runs_dir}/ has a checkpoint yet. Train one: python launch.py task={task}"
+    )
+
+
+def task_of(folder: Path) -> str | None:
+    """The task a run folder was made for, or None where its configuration does not say."""
+    import yaml
+
+    try:
+        saved = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        return str(saved["task"]["name"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return None
+
+
 def find_run(text: str, runs_dir: Path) -> Path:
     """The run folder to resume: ``text`` is its name or path, or ``latest``.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from isaacmm import __version__
-from isaacmm.cli import runs
+from isaacmm.cli import fits, runs
 from isaacmm.cli.console import Console, StopRequest, duration, shown
 from isaacmm.cli.runs import Run
 
@@ -39,7 +39,7 @@ def run(cfg: DictConfig, notes: Sequence[str] = ()) -> int:
             save_config(cfg, folder)
             banner(cfg, work, [*said, *notes])
             with stop.installed(console):
-                worker(bool(cfg.test))(cfg, work)
+                (fit_worker if fits.is_fit(cfg.task.name) else worker)(bool(cfg.test))(cfg, work)
             console.say(f"\nDone after {duration(time.monotonic() - began).removeprefix('about ')}.")
             if stop:
                 console.say(f"Stopped on request. To go on: resume=True experiment={folder.name}")
@@ -58,6 +58,12 @@ def worker(test: bool) -> Work:
     """The function that does the work, imported only now: it brings torch, MuJoCo and rl-games."""
     module, name = ("isaacmm.learn.play", "play") if test else ("isaacmm.learn.train", "train")
     found: Work = getattr(importlib.import_module(module), name)
+    return found
+
+
+def fit_worker(test: bool) -> Work:
+    """As :func:`worker`, for networks that learn from clips alone."""
+    found: Work = getattr(importlib.import_module("isaacmm.learn.fit_run"), "test" if test else "train")
     return found
 
 
@@ -85,7 +91,8 @@ def prepare_folder(cfg: DictConfig) -> tuple[Path, list[str]]:
             "(To go on with the other: resume=True)"
         )
     cfg.experiment = folder.name
-    OmegaConf.update(cfg, "train.params.config.full_experiment_name", folder.name)
+    if not fits.is_fit(cfg.task.name):
+        OmegaConf.update(cfg, "train.params.config.full_experiment_name", folder.name)
     return folder, said
 
 
@@ -99,19 +106,12 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
 
 def banner(cfg: DictConfig, run: Run, notes: Sequence[str]) -> None:
     """Say what is about to happen."""
-    console, config = run.console, cfg.train.params.config
-    verb = "playing" if cfg.test else "going on with" if run.resume else "training"
+    console, fitted = run.console, fits.is_fit(cfg.task.name)
+    play = "evaluating" if fitted else "playing"
+    verb = play if cfg.test else "going on with" if run.resume else "training"
     console.say(f"isaacmm {__version__}: {verb} {cfg.task.name}")
-    rows = [
-        ("motions", _motions(cfg)),
-        ("simulator", f"{cfg.sim} on {cfg.sim_device}, {cfg.num_envs} worlds, learning on {cfg.rl_device}"),
-        ("preset", str(cfg.preset.name)),
-    ]
-    if not cfg.test:
-        rows += [
-            ("reward", _reward(config)),
-            ("length", length(cfg)),
-        ]
+    rows = [("motions", _motions(cfg))]
+    rows += fits.rows(cfg) if fitted else _simulated(cfg)
     if run.checkpoint:
         rows.append(("starts from", shown(run.checkpoint)))
     rows += [("seed", str(cfg.seed)), ("folder", f"{shown(run.path)}/")]
@@ -121,6 +121,20 @@ def banner(cfg: DictConfig, run: Run, notes: Sequence[str]) -> None:
     if not cfg.test:
         console.say("  Ctrl-C stops with a checkpoint; resume=True goes on.")
     console.say()
+
+
+def _simulated(cfg: DictConfig) -> list[tuple[str, str]]:
+    """Rows of the banner about a policy and its worlds."""
+    rows = [
+        ("simulator", f"{cfg.sim} on {cfg.sim_device}, {cfg.num_envs} worlds, learning on {cfg.rl_device}"),
+        ("preset", str(cfg.preset.name)),
+    ]
+    if not cfg.test:
+        rows += [
+            ("reward", _reward(cfg.train.params.config)),
+            ("length", length(cfg)),
+        ]
+    return rows
 
 
 def length(cfg: DictConfig) -> str:

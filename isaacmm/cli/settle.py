@@ -6,7 +6,7 @@ import random
 
 from omegaconf import DictConfig, OmegaConf
 
-from isaacmm.cli import keys
+from isaacmm.cli import fits, keys
 from isaacmm.errors import ConfigError, SimulatorError, nearest
 
 GPU_SIMULATORS = ("warp", "isaaclab", "isaacgym")
@@ -29,6 +29,10 @@ def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
     if cfg.seed == -1:
         cfg.seed = random.SystemRandom().randrange(2**31 - 1)
         notes.append(f"seed drawn: {cfg.seed}")
+    if fits.is_fit(cfg.task.name):
+        fits.settle(cfg, given, notes)
+        check_devices(cfg)
+        return
     agree(cfg, given)
     params = cfg.train.params
     params.load_checkpoint, params.load_path = bool(cfg.checkpoint), cfg.checkpoint
@@ -171,9 +175,11 @@ def check_simulator(name: str) -> None:
 
 def check_devices(cfg: DictConfig) -> None:
     """Refuse CUDA devices that are not there, and what no part of the program does yet."""
-    if cfg.multi_gpu:
+    if cfg.get("multi_gpu"):
         raise ConfigError("multi_gpu=True: training on several GPUs is not built yet; leave it at False.")
     for key in ("sim_device", "rl_device"):
+        if key not in cfg:
+            continue
         keys.check(key, cfg[key])
         kind, _, index = str(cfg[key]).partition(":")
         if kind != "cuda":
@@ -191,6 +197,11 @@ def check_devices(cfg: DictConfig) -> None:
 
 def fall_back_to_cpu(cfg: DictConfig, notes: list[str]) -> None:
     """A checkpoint from a GPU simulator still plays where there is none: on MuJoCo, fewer worlds."""
+    if fits.is_fit(cfg.task.name):
+        if "cuda" in str(cfg.rl_device) and not cuda_available():
+            notes.append(f"trained on {cfg.rl_device}, which is not here: using the CPU.")
+            cfg.rl_device = "cpu"
+        return
     uses_gpu = "cuda" in f"{cfg.sim_device}{cfg.rl_device}" and not cuda_available()
     if simulators().get(str(cfg.sim), "unknown") is None and not uses_gpu:
         return

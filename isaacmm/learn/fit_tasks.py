@@ -7,11 +7,14 @@ Each module offers ``make(cfg) -> FitTask``, with ``cfg`` the resolved configura
 from __future__ import annotations
 
 import importlib
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from isaacmm.errors import ConfigError, nearest
-from isaacmm.learn.fit import FitTask
+
+if TYPE_CHECKING:  # the command line reads the names below, which must stay quick
+    from omegaconf import DictConfig
+
+    from isaacmm.learn.fit import FitTask
 
 MODULES = {
     "MotionInbetween": "isaacmm.inbetween.task",
