@@ -1,0 +1,1 @@
+"""Learned motion matching: a matching database put into three small networks."""

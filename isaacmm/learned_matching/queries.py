@@ -1,0 +1,76 @@
+"""Queries: what a projector is asked while it is trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from isaacmm.matching.database import Database
+from isaacmm.matching.search import Search, make_search
+from isaacmm.matching.trajectory import CommandSpring
+
+#: Up to here brute force is quick enough for every step of a training.
+FEW_ROWS = 60_000
+
+
+class Queries:
+    """Draws queries ``[n, K]`` and finds the rows that answer them.
+
+    A third each are rows with noise of every strength (Holden et al. 2020), the pose of one row with the path of
+    another, and the pose of a row with the path that a command spring takes from that row's motion towards a command:
+    the last is what a controller asks.
+    """
+
+    def __init__(self, database: Database, search: Search | None = None) -> None:
+        self.database = database
+        self.rows = database.valid.nonzero().flatten()
+        few = len(database) <= FEW_ROWS
+        self.search = search or make_search(database.features, database.valid[None], "brute" if few else "auto")
+        self.spread = database.features.std(dim=0)
+
+    def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """``n`` queries and their rows ``[n]``."""
+        query = self.draw(n, generator)
+        return query, self.search(query)[0]
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Queries ``[n, K]``."""
+        third = (n + 2) // 3
+        kinds = (self.noisy(third, generator), self.crossed(third, generator), self.commanded(third, generator))
+        return torch.cat(kinds)[:n]
+
+    def _some(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.rows[torch.randint(len(self.rows), (n,), generator=generator)]
+
+    def noisy(self, n: int, generator: torch.Generator) -> Tensor:
+        """Rows with noise: standard deviation of the features plus one, times something from 0 to 1."""
+        strength = torch.rand(n, 1, generator=generator)
+        noise = torch.randn(n, len(self.spread), generator=generator)
+        return self.database.features[self._some(n, generator)] + (self.spread + 1.0) * strength * noise
+
+    def crossed(self, n: int, generator: torch.Generator) -> Tensor:
+        """Pose of one row, path of another."""
+        pose, path = self.database.pose, self.database.trajectory
+        return self._drifted(pose[self._some(n, generator)], path[self._some(n, generator)], generator)
+
+    def commanded(self, n: int, generator: torch.Generator) -> Tensor:
+        """Pose of a row, path of a command spring that is on its way from that row's motion to another's."""
+        db, device = self.database, self.database.features.device
+        row, goal = self._some(n, generator), self._some(n, generator)
+        here = torch.arange(n, device=device)
+        spring = CommandSpring(n, db.spec.horizons, device=device)
+        zero = torch.zeros(n, device=device)
+        spring.reset(here, zero, db.velocity[row], db.turn_rate[row])
+        aside = torch.pi * (2.0 * torch.rand(n, generator=generator) - 1.0) * torch.rand(n, generator=generator) ** 3
+        # turning goals go on turning; a goal seldom asks to turn as sharply as a corner does
+        turn = db.turn_rate[goal] * (torch.rand(n, generator=generator) < 0.7).float()
+        velocity = db.velocity[goal] * (0.8 + 0.4 * torch.rand(n, 1, generator=generator))
+        spring.step(velocity, aside, turn, 0.8 * float(torch.rand(1, generator=generator)) ** 2)
+        path, facing = spring.predict(velocity, aside, turn, zero)
+        return self._drifted(db.pose[row], db.condition(path, facing), generator)
+
+    def _drifted(self, pose: Tensor, path: Tensor, generator: torch.Generator) -> Tensor:
+        """A pose that the stepper has carried on is not exactly any row's."""
+        strength = 0.2 * torch.rand(len(pose), 1, generator=generator)
+        noise = torch.randn(pose.shape, generator=generator)
+        return torch.cat((pose + strength * self.spread[: pose.shape[1]] * noise, path), dim=1)
