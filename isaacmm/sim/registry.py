@@ -35,13 +35,23 @@ def _mujoco() -> str | None:
     return None
 
 
+def _warp() -> str | None:
+    """Why MuJoCo Warp cannot run here, or None; it runs without a GPU, slowly."""
+    reason = _mujoco()
+    if reason is None:
+        from isaacmm.sim import warp_setup  # imports MuJoCo, so only when it is there
+
+        reason = warp_setup.unavailable()
+    return reason
+
+
 def _not_built(what: str) -> Callable[[], str]:
     return lambda: f"{what} is planned but not built yet; use sim=mujoco"
 
 
 SIMULATORS: dict[str, _Entry] = {
     "mujoco": _Entry(_mujoco, "isaacmm.sim.mujoco:MujocoSimulator"),
-    "warp": _Entry(_not_built("the MuJoCo Warp simulator (thousands of worlds on an NVIDIA GPU)")),
+    "warp": _Entry(_warp, "isaacmm.sim.warp:WarpSimulator"),
     "isaaclab": _Entry(_not_built("the Isaac Lab 3 simulator")),
     "isaacgym": _Entry(
         lambda: (

@@ -31,6 +31,8 @@ class SimConfig:
         self_collision: let a character's bodies touch each other. Off by default: policies learn to
             walk with floor contacts only, faster. Parent and child never touch either way.
         contact_force: measure the contact force on every body (about 2 % of the time of a step).
+        nconmax, njmax: contacts and constraint rows per world that ``warp`` makes room for; 0 = enough for the
+            model. ``mujoco`` needs no such limits.
     """
 
     num_envs: int = 64
@@ -40,6 +42,8 @@ class SimConfig:
     device: str = "cpu"
     self_collision: bool = False
     contact_force: bool = True
+    nconmax: int = 0
+    njmax: int = 0
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -51,6 +55,9 @@ class SimConfig:
             )
         if self.threads < 0:
             raise ConfigError(f"threads is {self.threads}; give a number of threads, or 0 for all cores")
+        for name in ("nconmax", "njmax"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a number per world, or 0 for the model's own")
 
     @property
     def substeps(self) -> int:
