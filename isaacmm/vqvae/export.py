@@ -24,7 +24,7 @@ from isaacmm.vqvae.model import MotionVQVAE
 TOLERANCE = 1e-3
 #: Tokens that may differ, where two codes are equally near.
 TOKEN_SHARE = 0.01
-#: Weights kept as fewer bits may move bodies, or the root within a second, by so much (mm on average), or they are not written.
+#: Weights of fewer bits may move bodies, or the root within a second, by so much (mm), or they are not written.
 COMPACT_MM = 0.5
 SIDECAR = "tokenizer.json"
 
