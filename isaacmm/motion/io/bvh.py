@@ -63,6 +63,13 @@ def _zero_pose(skeleton: Skeleton) -> Tensor:
     return world
 
 
+def _turned_by(frames: Tensor, joint_rot: Tensor) -> Tensor:
+    """Rotations ``[T, J, 4]`` seen from frames that are turned by ``frames [J, 4]``: ``f q f^-1``."""
+    if bool((frames[:, 3].abs() == 1.0).all()):  # most skeletons; saves a third of the time of writing
+        return joint_rot
+    return rotation.multiply(rotation.multiply(frames, joint_rot), rotation.inverse(frames))
+
+
 # ------------------------------------------------------------------------- read
 def read(
     path: Path,
@@ -236,7 +243,7 @@ def _onto(
             in_frames[f] = rotation.rotate_inverse(zero[skeleton.parents[i]], offsets[f])
     order = files.map_bodies(names, parents, in_frames, skeleton, path)
     turned = joint_rot[:, [f - 1 for f in order[1:]]]
-    return rotation.multiply(rotation.multiply(rotation.inverse(zero[1:]), turned), zero[1:])
+    return _turned_by(rotation.inverse(zero[1:]), turned)
 
 
 def _check_size(motion: Motion, scale: float, path: Path) -> None:
@@ -289,15 +296,8 @@ def write(
     above = [max(parent, 0) for parent in skeleton.parents]
     offsets = rotation.rotate(zero[above], skeleton.offsets.double().cpu())
     offsets[0] = 0.0
-    turned = torch.cat(
-        (
-            motion.root_rot[:, None].double().cpu(),
-            rotation.multiply(
-                rotation.multiply(zero[1:], motion.joint_rot.double().cpu()), rotation.inverse(zero[1:])
-            ),
-        ),
-        dim=1,
-    )[:, depth_first]
+    joints = _turned_by(zero[1:], motion.joint_rot.double().cpu())
+    turned = torch.cat((motion.root_rot[:, None].double().cpu(), joints), dim=1)[:, depth_first]
     placed = [motion.root_pos.double().cpu()]
     tips = {names[place[b]]: rotation.rotate(zero[b], tip) for b, tip in _tips(skeleton, offsets).items()}
     offsets = offsets[depth_first]
