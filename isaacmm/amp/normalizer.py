@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+#: ``(mean, biased variance, rows)`` of one's own batch -> those of everybody's.
+Merge = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, int]]
 
 
 class RunningNormalizer(nn.Module):
@@ -20,6 +25,8 @@ class RunningNormalizer(nn.Module):
     mean: Tensor
     var: Tensor
     count: Tensor
+    #: where several processes train together: makes one batch of theirs
+    merge: Merge | None = None
 
     def __init__(self, size: int, clip: float = 5.0, epsilon: float = 1e-5) -> None:
         super().__init__()
@@ -35,6 +42,8 @@ class RunningNormalizer(nn.Module):
         x = x.double()
         n = x.shape[0]
         mean, var = x.mean(0), x.var(0, unbiased=False)
+        if self.merge is not None:
+            mean, var, n = self.merge(mean, var, n)
         total = self.count + n
         delta = mean - self.mean
         moment = self.var * self.count + var * n + delta**2 * self.count * n / total

@@ -31,7 +31,7 @@ GROUPS = ("task", "train", "motion", "character", "preset")
 FIXED_BY_CHECKPOINT = ("task", "train", "character", "preset")
 # Keys that say what to do now and never come from an earlier run.
 SESSION = (
-    *("test", "checkpoint", "resume", "experiment", "runs_dir", "debug", "headless", "command"),
+    *("test", "checkpoint", "resume", "experiment", "runs_dir", "debug", "headless", "command", "multi_gpu"),
     *("export_bvh", "export_onnx", "export_video", "capture_video"),
 )
 # Values that are paths or free text, in which Hydra's grammar would trip over spaces and signs.

@@ -73,6 +73,8 @@ RULES: dict[str, Rule] = {
     "sim_device": Rule("device"),
     "rl_device": Rule("device"),
     "multi_gpu": Rule("bool"),
+    "ranks": _whole(),
+    "shard_clips": Rule("bool"),
     "threads": _whole(low=0),
     "headless": Rule("bool"),
     "export_bvh": Rule("bool"),

@@ -44,6 +44,11 @@ def _dispatch(words: list[str]) -> int:
         return _print_config(words)
     if "-m" in words or "--multirun" in words:
         return _several([word for word in words if word not in ("-m", "--multirun")])
+    if any(word.lower() == "multi_gpu=true" for word in words):
+        from isaacmm.learn import distributed, distributed_launch
+
+        if (place := distributed.Place.from_environment()) is not None:
+            return distributed_launch.run(words, place)
     from isaacmm import run
     from isaacmm.cli.compose import compose
 

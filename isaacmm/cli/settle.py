@@ -26,6 +26,8 @@ SHORTHANDS: dict[str, tuple[str, ...]] = {
 
 def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
     """Make the parts of ``cfg`` agree; ``given`` are the keys set by hand."""
+    from isaacmm.learn import distributed_launch  # brings torch
+
     if cfg.seed == -1:
         cfg.seed = random.SystemRandom().randrange(2**31 - 1)
         notes.append(f"seed drawn: {cfg.seed}")
@@ -33,6 +35,7 @@ def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
         fits.settle(cfg, given, notes)
         check_devices(cfg)
         return
+    distributed_launch.settle_ranks(cfg, given, notes)
     agree(cfg, given)
     params = cfg.train.params
     params.load_checkpoint, params.load_path = bool(cfg.checkpoint), cfg.checkpoint
@@ -174,9 +177,7 @@ def check_simulator(name: str) -> None:
 
 
 def check_devices(cfg: DictConfig) -> None:
-    """Refuse CUDA devices that are not there, and what no part of the program does yet."""
-    if cfg.get("multi_gpu"):
-        raise ConfigError("multi_gpu=True: training on several GPUs is not built yet; leave it at False.")
+    """Refuse CUDA devices that are not there."""
     for key in ("sim_device", "rl_device"):
         if key not in cfg:
             continue

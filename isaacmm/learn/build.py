@@ -13,6 +13,7 @@ from isaacmm.amp.trainer import StyleConfig
 from isaacmm.character import CharacterModel
 from isaacmm.envs.humanoid_amp import HumanoidAMP
 from isaacmm.envs.humanoid_mm import HumanoidMM
+from isaacmm.learn import distributed, distributed_clips
 from isaacmm.motion.library import MotionLibrary
 from isaacmm.sim import make_simulator
 
@@ -25,6 +26,9 @@ def make_env(cfg: DictConfig, num_envs: int | None = None, contact_force: bool =
     device = str(cfg.sim_device)
     character = CharacterModel.load(plain["character"])
     library = MotionLibrary.from_config(plain["motion"], character, device)
+    place = distributed.current().place
+    if plain.get("shard_clips") and place.ranks > 1:
+        library = distributed_clips.shard(library, env, str(plain["task"]["name"]), place)
     simulator = make_simulator(
         str(cfg.sim),
         character,

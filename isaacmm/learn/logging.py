@@ -132,6 +132,26 @@ def _number(text: str | None) -> float:
         return float("nan")
 
 
+def share_done(iterations: int, minutes: float | None, iteration: int, seconds: float) -> float:
+    """How much of a training of so many iterations, or minutes, is done, in [0, 1]."""
+    by_count = iteration / iterations
+    by_clock = seconds / (60.0 * minutes) if minutes else 0.0
+    return min(1.0, max(by_count, by_clock))
+
+
+class Unseen:
+    """Log and progress bar of a process that does not write."""
+
+    def write(self, stats: Stats) -> None:
+        """Nothing."""
+
+    def show(self, stats: Stats) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class ProgressBar:
     """One line with the numbers a person watches, and the time that is left.
 
@@ -153,9 +173,7 @@ class ProgressBar:
 
     def share(self, iteration: int, seconds: float) -> float:
         """How much of the training is done, in [0, 1]."""
-        by_count = iteration / self.iterations
-        by_clock = seconds / (60.0 * self.minutes) if self.minutes else 0.0
-        return min(1.0, max(by_count, by_clock))
+        return share_done(self.iterations, self.minutes, iteration, seconds)
 
     def show(self, stats: Stats) -> None:
         """After an iteration."""

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from isaacmm.cli.runs import LAST
 from isaacmm.errors import CheckpointError, SimulatorError
 from isaacmm.export import matching
-from isaacmm.learn import checkpoint, drives
+from isaacmm.learn import (
+    checkpoint,
+    distributed,
+    distributed_launch,
+    distributed_rescue,
+    distributed_state,
+    drives,
+)
 from isaacmm.learn.build import make_env
-from isaacmm.learn.logging import ProgressBar, Stats, TrainingLog
+from isaacmm.learn.distributed import Team
+from isaacmm.learn.logging import ProgressBar, Stats, TrainingLog, Unseen, share_done
 
 if TYPE_CHECKING:
     from isaacmm.cli.runs import Run
@@ -26,39 +35,50 @@ def train(cfg: DictConfig, run: Run) -> None:
     """Train, save, and leave the results that ``cfg`` asks for in ``run.path``.
 
     Ends after ``max_iterations``, after ``max_minutes`` of training, or when asked to; always with a
-    checkpoint, and with exports unless it was asked to stop.
+    checkpoint, and with exports unless it was asked to stop. Of several processes (:mod:`distributed`) the first
+    writes, and goes on alone when training is over.
     """
     from isaacmm.learn.rl_games.build import make_agent
 
-    env = make_env(cfg)
+    team = distributed.current()
+    own = distributed_launch.own_settings(cfg, team)
+    team.open_lanes(str(own.rl_device))
+    env = make_env(own)
     try:
-        agent = make_agent(cfg, env, run.path)
-        _start(agent, cfg, run)
-        _loop(agent, cfg, run)
+        agent = make_agent(own, env, run.path)
+        _start(agent, cfg, run, team)
+        _loop(agent, cfg, run, team)
     finally:
         env.close()
-    if run.stop:
+    team.leave()
+    if run.stop or not team.first:
         return
     from isaacmm.learn.artefacts import after_training
 
-    after_training(cfg, run, run.nn / "last.pth")
+    after_training(cfg, run, run.nn / LAST)
 
 
-def _start(agent: AMPAgent, cfg: DictConfig, run: Run) -> None:
+def _start(agent: AMPAgent, cfg: DictConfig, run: Run, team: Team) -> None:
     """Fresh, from another run's weights, or exactly where this run stopped."""
     if run.checkpoint is None:
         agent.start()
         return
-    content = checkpoint.load(run.checkpoint, str(cfg.rl_device))
-    check_fits(agent, content, run.checkpoint)
-    if warning := drives.difference(content):
-        run.console.warn(warning)
+    content = None
+    if team.first:
+        content = checkpoint.load(run.checkpoint, str(cfg.rl_device))
+        check_fits(agent, content, run.checkpoint)
+        if warning := drives.difference(content):
+            run.console.warn(warning)
     if run.resume:
-        agent.load_state_dict(content)
+        note = distributed_state.resume(agent, content, team, int(cfg.seed))
         run.console.say(f"going on at iteration {agent.epoch_num}, {agent.frame / 1e6:.2f} M samples")
-    else:
+        if note:
+            run.console.say(f"  note: {note}")
+        return
+    if content is not None:
         agent.load_weights(content)
-        agent.start()
+    agent.synchronise()
+    agent.start()
 
 
 def check_fits(agent: AMPAgent, content: dict[str, Any], path: Path) -> None:
@@ -86,11 +106,11 @@ def check_fits(agent: AMPAgent, content: dict[str, Any], path: Path) -> None:
                 )
 
 
-def content_of(agent: AMPAgent, cfg: DictConfig) -> dict[str, Any]:
-    """What a checkpoint holds: the agent's whole state, and what is needed to understand it."""
+def content_of(agent: AMPAgent, cfg: DictConfig, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a checkpoint holds: the agent's whole state (or the given one), and what is needed to understand it."""
     skeleton = agent.env.character.skeleton
     return {
-        **agent.state_dict(),
+        **(agent.state_dict() if state is None else state),
         "config": OmegaConf.to_container(cfg, resolve=True),
         "observation": [
             {"name": s.name, "start": s.start, "stop": s.stop, "unit": s.unit, "frame": s.frame, "items": list(s.items)}
@@ -109,42 +129,49 @@ def content_of(agent: AMPAgent, cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def _loop(agent: AMPAgent, cfg: DictConfig, run: Run) -> None:
-    config = cfg.train.params.config
-    iterations = int(config.max_epochs)
+def _loop(agent: AMPAgent, cfg: DictConfig, run: Run, team: Team) -> None:
+    iterations = int(cfg.train.params.config.max_epochs)
     minutes = float(cfg.max_minutes) if cfg.max_minutes else None
-    every = int(config.save_frequency)
-    last = run.nn / "last.pth"
-    log = TrainingLog(run.summaries, agent.epoch_num, agent.frame)
-    bar = ProgressBar(iterations, minutes, agent.epoch_num, agent.seconds)
-    diverged = agent.env.diverged_total
+    log: TrainingLog | Unseen = Unseen()
+    bar: ProgressBar | Unseen = Unseen()
+    if team.first:
+        log = TrainingLog(run.summaries, agent.epoch_num, agent.frame)
+        bar = ProgressBar(iterations, minutes, agent.epoch_num, agent.seconds)
+    every = int(cfg.train.params.config.save_frequency)
+    diverged = agent.diverged
     saved = time.monotonic()
     try:
-        while agent.epoch_num < iterations:
-            if bar.share(agent.epoch_num, agent.seconds) >= 1.0:
-                break
-            agent.progress = agent.epoch_num / iterations
-            stats = agent.iterate()
-            log.write(stats)
-            bar.show(stats)
-            diverged = _check_divergence(agent, stats, diverged)
-            if (every and agent.epoch_num % every == 0) or time.monotonic() - saved > 60.0:
-                _save(agent, cfg, run, last)
-                saved = time.monotonic()
-            if run.stop:
-                break
+        with distributed_rescue.watched(agent, cfg, run, team) as watch:
+            while agent.epoch_num < iterations:
+                if share_done(iterations, minutes, agent.epoch_num, agent.seconds) >= 1.0:
+                    break
+                agent.progress = agent.epoch_num / iterations
+                stats = agent.iterate()
+                watch.beat()
+                log.write(stats)
+                bar.show(stats)
+                diverged = _check_divergence(agent, stats, diverged)
+                due = bool(every and agent.epoch_num % every == 0) or time.monotonic() - saved > 60.0
+                stop, save = distributed_launch.agree(team, run, due)
+                if save:
+                    _save(agent, cfg, run, team)
+                    saved = time.monotonic()
+                    watch.beat()
+                if stop:
+                    break
+            _save(agent, cfg, run, team, final=True)
     except SimulatorError:
-        _save(agent, cfg, run, last)
+        if team.count == 1:
+            _save(agent, cfg, run, team)
         raise
     finally:
         bar.close()
         log.close()
-    _save(agent, cfg, run, last, final=True)
 
 
 def _check_divergence(agent: AMPAgent, stats: Stats, before: int) -> int:
-    now = agent.env.diverged_total
-    worlds = agent.env.num_envs * agent.horizon_length
+    now = agent.diverged
+    worlds = agent.worlds * agent.horizon_length
     if now - before > _DIVERGED_SHARE * worlds / 10:
         raise SimulatorError(
             f"the simulation blew up {now - before} times in iteration {agent.epoch_num} of {worlds} steps; "
@@ -153,10 +180,13 @@ def _check_divergence(agent: AMPAgent, stats: Stats, before: int) -> int:
     return now
 
 
-def _save(agent: AMPAgent, cfg: DictConfig, run: Run, path: Path, final: bool = False) -> None:
+def _save(agent: AMPAgent, cfg: DictConfig, run: Run, team: Team, final: bool = False) -> None:
     """Save; while training goes on a full disk is a warning, at the end it is an error."""
+    state = distributed_state.collect(agent, team)
+    if not team.first:
+        return
     try:
-        checkpoint.save(path, content_of(agent, cfg))
+        checkpoint.save(run.nn / LAST, content_of(agent, cfg, state))
     except CheckpointError as error:
         if final:
             raise

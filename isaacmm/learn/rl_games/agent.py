@@ -57,6 +57,9 @@ class AMPAgent(A2CAgent):
         """First observation of fresh worlds."""
         self.obs = self.env.reset()[0]
 
+    def synchronise(self) -> None:
+        """Several processes make their networks alike here; one is alike to itself."""
+
     def iterate(self) -> Stats:
         """One iteration: rollout, policy update, discriminator update. Returns what is worth logging."""
         begin = time.perf_counter()
@@ -132,6 +135,7 @@ class AMPAgent(A2CAgent):
             kl = torch.stack(kls).mean()
             if self.normalize_input:
                 self.model.running_mean_std.eval()  # every sample counts once in the statistics
+        kl = self._step_size(kl)
         self.last_lr = self.rate.update(float(self.last_lr), float(kl))
         self.update_lr(self.last_lr)
         losses = (sums / updates).tolist()
@@ -141,6 +145,24 @@ class AMPAgent(A2CAgent):
         """rl-games' clipping and step, once the critic's gradients are there too."""
         self.model.a2c_network.join()
         super().trancate_gradients_and_step()
+
+    def _normalised(self, advantages: Tensor) -> Tensor:
+        """Advantages ``[n]`` with mean 0 and standard deviation 1."""
+        return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+    def _step_size(self, kl: Tensor) -> Tensor:
+        """How far the policy moved (KL), as the learning rate is told."""
+        return kl
+
+    @property
+    def diverged(self) -> int:
+        """Worlds that blew up so far."""
+        return self.env.diverged_total
+
+    @property
+    def worlds(self) -> int:
+        """Worlds that are learned from."""
+        return self.env.num_envs
 
     def _dataset(self, batch: Batch) -> dict[str, Tensor]:
         """Flat tensors ``[T*N, ...]`` under the names of rl-games' loss."""
@@ -152,7 +174,7 @@ class AMPAgent(A2CAgent):
             self.value_mean_std.eval()
             values = self.value_mean_std(values)
         if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            advantages = self._normalised(advantages)
         if self.advantage_clip > 0:
             advantages = advantages.clamp(-self.advantage_clip, self.advantage_clip)
         return {
@@ -175,29 +197,37 @@ class AMPAgent(A2CAgent):
             "style": self.style.state_dict(),
             "env": self.env.state_dict(),
             "episodes": self.episodes.state_dict(),
-            "counters": {
-                "iteration": self.epoch_num,
-                "samples": self.frame,
-                "seconds": self.seconds,
-                "learning_rate": float(self.last_lr),
-            },
+            "counters": self.counters(),
             "rng": {"torch": torch.get_rng_state(), "shuffle": self.shuffle.get_state()},
+        }
+
+    def counters(self) -> dict[str, float]:
+        """How far the training is."""
+        return {
+            "iteration": self.epoch_num,
+            "samples": self.frame,
+            "seconds": self.seconds,
+            "learning_rate": float(self.last_lr),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; call instead of :meth:`start`."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.load_policy(state)
         self.style.load_state_dict(state["style"])
         self.episodes.load_state_dict(state["episodes"])
-        counters = state["counters"]
-        self.epoch_num, self.frame = int(counters["iteration"]), int(counters["samples"])
-        self.seconds, self.last_lr = float(counters["seconds"]), float(counters["learning_rate"])
-        self.update_lr(self.last_lr)
         self.env.load_state_dict(state["env"])
         self.obs = self.env.current_observation()
         torch.set_rng_state(state["rng"]["torch"].cpu())
         self.shuffle.set_state(state["rng"]["shuffle"].cpu())
+
+    def load_policy(self, state: dict[str, Any]) -> None:
+        """Actor, critic, their normalisers and optimiser, and the counters."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        counters = state["counters"]
+        self.epoch_num, self.frame = int(counters["iteration"]), int(counters["samples"])
+        self.seconds, self.last_lr = float(counters["seconds"]), float(counters["learning_rate"])
+        self.update_lr(self.last_lr)
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Networks and statistics only, to start a new run from (fine-tuning)."""

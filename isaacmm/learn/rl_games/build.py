@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,11 +18,12 @@ from rl_games.common.algo_observer import AlgoObserver
 from isaacmm.amp.trainer import StyleTrainer
 from isaacmm.envs.humanoid_amp import HumanoidAMP
 from isaacmm.envs.humanoid_mm import HumanoidMM
-from isaacmm.learn import build
+from isaacmm.learn import build, distributed, distributed_launch
 from isaacmm.learn.allocator import keep_freed_memory
 from isaacmm.learn.rl_games import env as env_adapter
 from isaacmm.learn.rl_games import network
 from isaacmm.learn.rl_games.agent import AMPAgent
+from isaacmm.learn.rl_games.distributed import DistributedAgent
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,9 @@ def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
     Args:
         cfg: the composed configuration.
         env: built from the same one.
-        folder: the run's.
+        folder: the run's; only the first of several processes touches it.
     """
+    team = distributed.current()
     params: dict[str, Any] = OmegaConf.to_container(cfg.train.params, resolve=True)  # type: ignore[assignment]
     threads = int(params.get("torch_threads") or 0)
     if threads:
@@ -66,7 +69,7 @@ def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
         style=StyleTrainer(
             env.amp_observation_size,
             env.demo_obs,
-            build.style_config(params),
+            distributed_launch.share_buffers(build.style_config(params), team),
             seed + 1,
             str(cfg.rl_device),
             env.condition_size,
@@ -75,8 +78,13 @@ def make_agent(cfg: DictConfig, env: HumanoidAMP, folder: Path) -> AMPAgent:
     )
     # rl-games prints what it builds; a person who trains a humanoid needs none of it
     talk = io.StringIO()
-    with contextlib.redirect_stdout(talk), mock.patch.object(a2c_common, "SummaryWriter", _NoSummaries):
-        agent = AMPAgent("run", params)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(talk))
+        stack.enter_context(mock.patch.object(a2c_common, "SummaryWriter", _NoSummaries))
+        if not team.first:  # rl-games makes the folder of a run wherever it is told to
+            config["train_dir"] = stack.enter_context(tempfile.TemporaryDirectory())
+        alone = not isinstance(team, distributed.TorchTeam)
+        agent = AMPAgent("run", params) if alone else DistributedAgent("run", params, team)
     log.debug("rl-games: %s", talk.getvalue())
     return agent
 

@@ -13,7 +13,24 @@ from rl_games.algos_torch.network_builder import A2CBuilder
 from rl_games.algos_torch.running_mean_std import RunningMeanStd
 from torch import Tensor
 
+from isaacmm.amp.normalizer import Merge
 from isaacmm.learn.parallel import Workers
+
+
+class RunningStatistics(RunningMeanStd):
+    """rl-games' normaliser; with :attr:`merge` several processes take in their batches as one."""
+
+    merge: Merge | None = None
+
+    def _update_mean_var_count_from_moments(
+        self, mean: Tensor, var: Tensor, count: Tensor, batch_mean: Tensor, batch_var: Tensor, batch_count: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if self.merge is not None:
+            batch_mean, batch_var, batch_count = self.merge(batch_mean, batch_var, batch_count)
+        merged: tuple[Tensor, Tensor, Tensor] = super()._update_mean_var_count_from_moments(
+            mean, var, count, batch_mean, batch_var, batch_count
+        )
+        return merged
 
 
 class AMPBuilder(A2CBuilder):
@@ -90,9 +107,9 @@ class AMPModel(ModelA2CContinuousLogStd):
             super().__init__(a2c_network, **{**kwargs, "normalize_value": False, "normalize_input": False})
             self.normalize_value, self.normalize_input = kwargs["normalize_value"], kwargs["normalize_input"]
             if self.normalize_value:
-                self.value_mean_std = RunningMeanStd((self.value_size,))
+                self.value_mean_std = RunningStatistics((self.value_size,))
             if self.normalize_input:
-                self.running_mean_std = RunningMeanStd(self.obs_shape)
+                self.running_mean_std = RunningStatistics(self.obs_shape)
 
         @torch.no_grad()
         def act(self, obs: Tensor) -> dict[str, Tensor]:
