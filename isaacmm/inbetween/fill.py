@@ -122,7 +122,8 @@ def _fill_some(
     here, turn, start = windows.moved(anchor)
     when = torch.cat((keys.seconds[index], seconds[query]), dim=1)
     first, last = keys.seconds[gaps][:, None], keys.seconds[gaps + 1][:, None]
-    none, since, until = torch.zeros_like(index, dtype=when.dtype), seconds[query] - first, last - seconds[query]
+    none = torch.zeros_like(index, dtype=when.dtype)
+    since, until = seconds[query] - first, last - seconds[query]
     key = (since < 1e-6) | (until < 1e-6)  # only noisy keys are asked for
     known = torch.cat((valid, key & asked), dim=1)
     since, until = (torch.cat((none, x.masked_fill(key, 0.0)), dim=1) for x in (since, until))
@@ -136,7 +137,7 @@ def _fill_some(
 
 
 def _context(network: Network, keys: Keys, gaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys ``[g, 20]`` around each gap and which of them are there: not nearer to each other than frames of training."""
+    """Keys ``[g, 20]`` around each gap, not nearer to each other than frames of training, and which are there."""
     spacing = float(torch.diff(keys.seconds).median())
     stride = max(1, round(1.0 / (network.fps * spacing)))
     steps = torch.arange(_CONTEXT) * stride
