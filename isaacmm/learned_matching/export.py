@@ -104,7 +104,7 @@ def compare(model: LearnedMM, rate: float, name: str, data: bytes, count: int = 
     for size in (1, 7, count - 8):
         got.append(torch.from_numpy(running.run(None, {given[0]: given[1][start : start + size].numpy()})[0]))
         start += size
-    gap = (torch.cat(got) - wanted) / wanted.std(0).clamp(min=1e-6)
+    gap = (torch.cat(got) - wanted) / wanted.std(0).clamp(min=0.01)
     return float(gap.abs().max()) if torch.isfinite(gap).all() else float("inf")
 
 
@@ -189,11 +189,11 @@ def _sidecar(meta: Mapping[str, Any], networks: Mapping[str, Any], precision: st
         "conventions": {
             "quaternion_order": "xyzw", "up": "+z", "forward": "+x", "left": "+y", "handedness": "right",
             "length": "m", "angle": "rad", "time": "s",
-        },  # fmt: skip
+        },
         "made_from": {
             "clips": int(meta["clips"]), "rows": int(meta["rows"]), "seconds": float(meta["seconds"]),
             "database_bytes": int(meta["database_bytes"]),
-        },  # fmt: skip
+        },
     }
 
 
@@ -203,8 +203,8 @@ _STEPS = [
     "every search_seconds, and when |path - last path| > jump: query = the first pose_size features of the state, then "
     "the normalised path that the command spring takes during the next second; found = projector(query); go to it "
     "unless |found - state|^2 <= near (features only) or |query - state|^2 <= |query - found|^2 + stay_bias",
-    "pose = decompressor(state); after a jump the difference of the pose that would have been played (and of its rates) "
-    "is added and dies away with halflife_s (inertialization)",
+    "pose = decompressor(state); after a jump the difference of the pose that would have been played (and of its "
+    "rates) is added and dies away with halflife_s (inertialization)",
     "the ground point moves by velocity and turn_rate of the pose; hips and hinges are laid on it",
 ]
 

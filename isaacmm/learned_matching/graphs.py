@@ -42,7 +42,8 @@ class _Weights(Graph):
 
     def gemm(self, x: str, name: str, weight: Tensor, bias: Tensor) -> str:
         """``x weight^T + bias``."""
-        return self.add("Gemm", [x, self.matrix(f"{name}_weight", weight), self.constant(f"{name}_bias", bias)], transB=1)
+        inputs = [x, self.matrix(f"{name}_weight", weight), self.constant(f"{name}_bias", bias)]
+        return self.add("Gemm", inputs, transB=1)
 
     def network(self, x: str, layers: list[tuple[Tensor, Tensor]]) -> str:
         """Linear layers with Relu in between."""

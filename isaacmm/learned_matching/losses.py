@@ -95,7 +95,8 @@ class Losses:
         slow = ((z[:, 1:] - z[:, :-1]) * self.rate).abs().mean()
         loss = pose + w.contact * contact + w.bodies * place + w.ground * ground
         loss = loss + w.size * z.square().mean() + w.smooth * slow
-        parts = {"pose": pose, "contact": contact, "bodies_mm": 100.0 * place, "ground": ground, "z": torch.cat((z.detach(), rest), 1)}
+        whole = torch.cat((z.detach(), rest), dim=1)
+        parts = {"pose": pose, "contact": contact, "bodies_mm": 100.0 * place, "ground": ground, "z": whole}
         return loss, parts
 
     def _by_body(self, flat: Tensor) -> Tensor:

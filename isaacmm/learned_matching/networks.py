@@ -17,6 +17,8 @@ from isaacmm.errors import ConfigError
 
 #: Share by which the statistics of ``z`` follow a batch.
 MOMENTUM = 0.02
+#: Of the least squares that compression begins with, in squares of a feature.
+RIDGE = 0.003
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
@@ -103,7 +105,9 @@ class LearnedMM(nn.Module):
         of what remains, its columns weighted by ``weight [W]``."""
         target = (y - self.pose_mean) / self.pose_scale
         ones = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
-        fitted = torch.linalg.lstsq(ones, target).solution  # [K + 1, W]
+        # features may be tied to each other, or hardly vary: a ridge keeps what is far from the clips within bounds
+        square = ones.T @ ones + RIDGE * len(x) * torch.eye(ones.shape[1])
+        fitted = torch.linalg.solve(square, ones.T @ target)  # [K + 1, W]
         rest = (target - ones @ fitted) * weight
         _, _, basis = torch.linalg.svd(rest, full_matrices=False)
         basis = basis[: self.latent]

@@ -115,7 +115,8 @@ class NetworkPlayhead:
         while bool((over := self.share > 1.0 + 1e-4).any()):
             x, z = self.model.step(self.to_x, self.to_z, 1.0 / self.rate)
             where = over[:, None]
-            self.from_x, self.from_z = torch.where(where, self.to_x, self.from_x), torch.where(where, self.to_z, self.from_z)
+            self.from_x = torch.where(where, self.to_x, self.from_x)
+            self.from_z = torch.where(where, self.to_z, self.from_z)
             self.to_x, self.to_z = torch.where(where, x, self.to_x), torch.where(where, z, self.to_z)
             self.share = torch.where(over, self.share - 1.0, self.share)
 

@@ -16,9 +16,10 @@ FEW_ROWS = 60_000
 class Queries:
     """Draws queries ``[n, K]`` and finds the rows that answer them.
 
-    A third each are rows with noise of every strength (Holden et al. 2020), the pose of one row with the path of
-    another, and the pose of a row with the path that a command spring takes from that row's motion towards a command:
-    the last is what a controller asks.
+    Five of eight are the pose of a row with the path that a command spring takes from that row's motion towards a
+    command: what a controller asks. One of eight is the pose of one row with the path of another. Two of eight are
+    rows with noise, up to as much as the features vary: what is nearly a row is to become one. (Holden et al. 2020 take
+    noise alone, and more of it; most of such queries are nothing that is ever asked.)
     """
 
     def __init__(self, database: Database, search: Search | None = None) -> None:
@@ -35,18 +36,18 @@ class Queries:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Queries ``[n, K]``."""
-        third = (n + 2) // 3
-        kinds = (self.noisy(third, generator), self.crossed(third, generator), self.commanded(third, generator))
-        return torch.cat(kinds)[:n]
+        noisy, crossed = n // 4, n // 8
+        asked = self.commanded(n - noisy - crossed, generator)
+        return torch.cat((asked, self.crossed(crossed, generator), self.noisy(noisy, generator)))
 
     def _some(self, n: int, generator: torch.Generator) -> Tensor:
         return self.rows[torch.randint(len(self.rows), (n,), generator=generator)]
 
     def noisy(self, n: int, generator: torch.Generator) -> Tensor:
-        """Rows with noise: standard deviation of the features plus one, times something from 0 to 1."""
-        strength = torch.rand(n, 1, generator=generator)
+        """Rows with noise: standard deviation of the features, times something from 0 to 1, more often little."""
+        strength = torch.rand(n, 1, generator=generator) ** 2
         noise = torch.randn(n, len(self.spread), generator=generator)
-        return self.database.features[self._some(n, generator)] + (self.spread + 1.0) * strength * noise
+        return self.database.features[self._some(n, generator)] + self.spread * strength * noise
 
     def crossed(self, n: int, generator: torch.Generator) -> Tensor:
         """Pose of one row, path of another."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isaacmm import rotation
 from isaacmm.errors import MotionError
 from isaacmm.learned_matching.pose import Pose, PoseLayout
 from isaacmm.matching.controller.table import PoseTable
@@ -44,8 +45,6 @@ class Rows:
         take = self.layout
         dof = poses[:, take["dof_position"]]
         hip, columns = poses[:, take["hip_position"]], poses[:, take["hip_rotation"]]
-        from isaacmm import rotation
-
         turn = rotation.from_two_columns(columns)
         pos, _ = self.skeleton.fk(hip, turn, self.skeleton.dofs_to_joint_rot(dof))
         return pos[:, 1:].flatten(1)
@@ -61,7 +60,9 @@ class Rows:
         if not len(found):
             seconds = (length - 1) / self.database.rate
             longest = float(self.database.library.lengths.max())
-            raise MotionError(f"no clip has a window of {seconds:.2f} s ({length} rows); the longest has {longest:.2f} s")
+            raise MotionError(
+                f"no clip has a window of {seconds:.2f} s ({length} rows); the longest has {longest:.2f} s"
+            )
         return found
 
     def memory(self) -> int:

@@ -21,6 +21,7 @@ demo: a character follows commands by motion matching, without physics or traini
   path=      follow a line on the ground instead: figure_eight, circle, slalom, square, or a file with points
   speed=     m/s along the path (1.3)
   motion=    clips: a name of cfg/motion (full), a clip, a folder, a glob, a motion yaml
+  networks=  instead of clips: a run of task=LearnedMM, whose networks do the matching
   seconds=   how long (20)
   out=       folder for motion.bvh, motion.npz, picture.png, strip.png, film.mp4 (demo_NAME)
   film=      False writes no film

@@ -18,7 +18,7 @@ from isaacmm.matching.controller.recording import Recording
 from isaacmm.matching.controller.root import turned
 from isaacmm.steering import Keyboard, PathFollower, RandomCommands, Source
 
-KEYS = ("command", "path", "speed", "seconds", "motion", "out", "fps", "seed", "film", "width", "height")
+KEYS = ("command", "path", "speed", "seconds", "motion", "networks", "out", "fps", "seed", "film", "width", "height")
 
 
 def run(words: list[str]) -> None:
@@ -28,6 +28,8 @@ def run(words: list[str]) -> None:
         raise ConfigError(f"demo does not know '{word}'; {nearest(word.partition('=')[0], KEYS)}")
     if "command" in own and "path" in own:
         raise ConfigError("demo: give command= (a script) or path= (a line on the ground to follow), not both")
+    if "networks" in own and "motion" in own:
+        raise ConfigError("demo: give motion= (clips to search) or networks= (which were made from clips), not both")
     if "speed" in own and "path" not in own:
         raise ConfigError("demo: speed= is for path=; a script says itself how fast to go")
     seconds, fps = number(own, "seconds", 20.0, low=0.5), number(own, "fps", 60.0, low=10.0)
@@ -49,10 +51,7 @@ def run(words: list[str]) -> None:
         source = RandomCommands(1, seed)
     else:
         source = steering.named(word)
-    controller = Controller.load(own.get("motion", "full"), fps=fps)
-    database = controller.database
-    library = database.library
-    print(f"{library.num_clips} clips, {library.total_seconds:.0f} s, {len(database)} rows at {fps:g} Hz")
+    controller = _controller(own, fps)
     began = time.perf_counter()
     with _typing(keyboard, fps) as watch:
         frames = controller.play(source, seconds, watch)
@@ -67,6 +66,20 @@ def run(words: list[str]) -> None:
         error = source.error(recording["track_pos"])
         print(f"  distance from path  {float(error.mean()):.2f} m on average, {float(error.max()):.2f} m at most")
     write(recording, frames, source, out, word, size if film else None)
+
+
+def _controller(own: dict[str, str], fps: float) -> Controller:
+    """Driven by clips, or by networks that were made from clips."""
+    if "networks" in own:
+        from isaacmm.learned_matching.controller import LearnedController
+
+        learned = LearnedController.from_run(own["networks"], fps=fps)
+        print(f"networks of {learned.meta['clips']} clips, {learned.model.memory() / 1e6:.1f} MB at {fps:g} Hz")
+        return learned
+    controller = Controller.load(own.get("motion", "full"), fps=fps)
+    database, library = controller.database, controller.database.library
+    print(f"{library.num_clips} clips, {library.total_seconds:.0f} s, {len(database)} rows at {fps:g} Hz")
+    return controller
 
 
 def write(

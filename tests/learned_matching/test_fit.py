@@ -1,0 +1,121 @@
+"""The networks and their fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from isaacmm.errors import CheckpointError, ConfigError
+from isaacmm.learn.fit import FitConfig, fit
+from isaacmm.learned_matching.controller import load
+from isaacmm.learned_matching.losses import Losses, Weights
+from isaacmm.learned_matching.networks import LearnedMM
+from isaacmm.learned_matching.rows import Rows
+from isaacmm.learned_matching.task import LearnedMMTask
+
+
+def error_mm(model: LearnedMM, rows: Rows) -> float:
+    x, y, bodies = rows.features, rows.poses, rows.bodies
+    made = rows.place(model.decompress(x, model.compress(x, y, bodies)))
+    return 1000.0 * float((made - bodies).unflatten(1, (-1, 3)).norm(dim=-1).mean())
+
+
+@torch.no_grad()
+def test_compression_begins_as_principal_components(task: LearnedMMTask, model: LearnedMM, rows: Rows) -> None:
+    z = model.compress(rows.features, rows.poses, rows.bodies)
+    covariance = torch.cov(z.T)
+    # uncorrelated, and in falling order, up to the rows that were left out
+    off = covariance - torch.diag(covariance.diagonal())
+    assert float(off.abs().max()) < 0.05 * float(covariance.diagonal().max())
+    assert (covariance.diagonal()[1:] <= covariance.diagonal()[:-1] * 1.05).all()
+    spread = rows.bodies - rows.bodies.mean(0)
+    plain = 1000.0 * float(spread.unflatten(1, (-1, 3)).norm(dim=-1).mean())
+    assert error_mm(model, rows) < 0.25 * plain
+
+
+def test_more_latents_than_there_is_to_tell(rows: Rows, config: dict[str, Any]) -> None:
+    task = LearnedMMTask({**config, "latent": 100}, rows)
+    model = task.build()
+    assert isinstance(model, LearnedMM)
+    with torch.no_grad():
+        assert error_mm(model, rows) < 1.0
+    loss, _ = task.loss(model, task.batch(0, torch.Generator().manual_seed(0)))
+    assert torch.isfinite(loss)
+
+
+def test_gradients_do_not_mix(task: LearnedMMTask, model: LearnedMM) -> None:
+    """Stepper and projector must not bend the latents to their convenience."""
+    batch = task.batch(0, torch.Generator().manual_seed(0))
+    window = (batch["x"], batch["y"], batch["bodies"])
+    _, parts = task.losses.decompressor(model, *window)
+    step, _ = task.losses.stepper(model, batch["x"], parts["z"])
+    step.backward()
+    assert all(p.grad is None for n, p in model.named_parameters() if not n.startswith("stepper"))
+    answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"]).detach()
+    project, _ = task.losses.projector(model, batch["query"], batch["answer_x"], answer)
+    project.backward()
+    assert all(p.grad is None for n, p in model.named_parameters() if n.startswith(("compress", "decompress")))
+
+
+def test_poses_learn_in_their_share_of_the_steps(task: LearnedMMTask, model: LearnedMM) -> None:
+    model.train()
+    for step, learns in ((0, True), (1, False), (2, True)):
+        model.zero_grad(set_to_none=True)
+        loss, parts = task.loss(model, task.batch(step, torch.Generator().manual_seed(step)))
+        loss.backward()
+        assert (model.decompress_linear.weight.grad is not None) == learns
+        assert {"pose", "step_x", "project_x"} <= set(parts)  # every row of the curves has all columns
+
+
+def test_what_stands_does_not_move_over_the_ground(rows: Rows) -> None:
+    """The loss's velocities over the ground are those of the world, told from heading frames that move and turn."""
+    db, losses = rows.database, Losses(rows, Weights())
+    start = torch.tensor([20, 140])  # straight, and turning
+    window = start[:, None] + torch.arange(2)
+    told = losses._ground(rows.bodies[window], rows.poses[window])
+    states = [db.library.state(db.grid.clip[r], db.grid.time[r]).body_pos[:, 1:] for r in window.T]
+    world = (states[1] - states[0]) * db.rate
+    torch.testing.assert_close(told.norm(dim=-1)[:, 0], world.norm(dim=-1), atol=0.03, rtol=0.03)
+
+
+def test_a_fit_improves_and_its_checkpoint_says_everything(
+    rows: Rows, config: dict[str, Any], tmp_path: Path
+) -> None:
+    task = LearnedMMTask(config, rows)
+    task.finish = lambda model, folder: []  # type: ignore[method-assign]
+    settings = FitConfig(max_steps=60, learning_rate=3e-3, warmup_steps=5, evaluate_every=0, ema_decay=0.9)
+    before = task.evaluate(task.build())
+    fit(task, settings, tmp_path, say=lambda text: None)
+    model, meta = load(tmp_path)
+    after = task.evaluate(model)
+    for name in ("step_x", "step_pose_mm", "velocity_mps"):
+        assert after[name] < 0.9 * before[name], name
+    assert meta["rate"] == 30.0 and meta["clips"] == 3 and set(meta["starts"]) == {"stand", "walk"}
+    with pytest.raises(CheckpointError):
+        load(tmp_path / "elsewhere")
+
+
+def test_resuming_goes_on_as_if_nothing_had_been(rows: Rows, config: dict[str, Any], tmp_path: Path) -> None:
+    settings = FitConfig(max_steps=6, evaluate_every=0, warmup_steps=1)
+
+    def run(folder: Path, *steps: int) -> dict[str, Any]:
+        for i, most in enumerate(steps):
+            task = LearnedMMTask(config, rows)
+            task.finish = lambda model, folder: []  # type: ignore[method-assign]
+            left = iter(range(most))
+            stop = (lambda it=left: next(it, None) is None) if most < 6 else (lambda: False)
+            fit(task, settings, folder, resume=i > 0, stop=stop, say=lambda text: None)
+        return load(folder)[0].state_dict()
+
+    whole, parts = run(tmp_path / "a", 6), run(tmp_path / "b", 3, 6)
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_settings_that_make_no_sense(rows: Rows, config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="step_x"):
+        LearnedMMTask({**config, "weights": {"stepx": 1.0}}, rows)
+    with pytest.raises(ConfigError, match="latent"):
+        LearnedMMTask({**config, "latent": 0}, rows).build()
