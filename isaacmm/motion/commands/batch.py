@@ -26,7 +26,9 @@ def add_clips(parser: argparse.ArgumentParser, *, out: str | None = None) -> Non
     parser.add_argument("clips", nargs="+", metavar="CLIPS", help="files, folders or globs")
     if out:
         parser.add_argument("--out", type=Path, help=out)
-        parser.add_argument("--to", default="npz", help="suffix of files written into a folder (%(default)s)")
+        named = ", ".join(name for name, form in registry.FORMATS.items() if form.write)
+        parser.add_argument("--to", metavar="FORMAT",
+                            help=f"suffix of files written into a folder (npz), or a format: {named}")  # fmt: skip
     parser.add_argument("--read", action="append", default=[], metavar="OPTION=VALUE",
                         help="option of the reader, e.g. scale=0.05644 or up=z for BVH")  # fmt: skip
     parser.add_argument("--nan", choices=("error", "interpolate"), default="error",
@@ -89,13 +91,20 @@ def targets(given: argparse.Namespace, sources: Sequence[Path], default_suffix: 
         if len(sources) > 1:
             raise MotionError(f"--out {out} is one file, but {len(sources)} clips were named; give a folder")
         return {sources[0]: out}
-    placed = {s: out / f"{s.stem}{default_suffix}.{given.to.lstrip('.')}" for s in sources}
+    form = _form(given)
+    suffix = registry.FORMATS[form].suffixes[0] if form else f".{(given.to or 'npz').lstrip('.')}"
+    placed = {s: out / f"{s.stem}{default_suffix}{suffix}" for s in sources}
     seen: dict[Path, Path] = {}
     for source, place in placed.items():
         if place in seen:
             raise MotionError(f"{source} and {seen[place]} would both be written to {place}; rename one")
         seen[place] = source
     return placed
+
+
+def _form(given: argparse.Namespace) -> str | None:
+    """The format that ``--to`` names, if it is more than a suffix."""
+    return given.to if given.to in registry.FORMATS else None
 
 
 def each(
@@ -149,7 +158,7 @@ def each(
     return 2 if failed else 0
 
 
-def write(motion: Motion, path: Path) -> str:
-    """Write the clip and describe it in a line."""
-    registry.write(motion, path)
+def write(motion: Motion, path: Path, given: argparse.Namespace) -> str:
+    """Write the clip, in the format of ``--to`` or of the file's suffix, and describe it in a line."""
+    registry.write(motion, path, format=_form(given))
     return f"wrote {path}: {motion.num_frames} frames at {motion.fps:g} fps"

@@ -1,7 +1,8 @@
 """Write clips in another format.
 
-convert a.bvh b.npz          one clip; the suffix chooses the format
-convert clips/ --out new/    many, as .npz or as --to says
+convert a.bvh b.npz              one clip; the suffix chooses the format
+convert clips/ --out new/        many, as .npz or as --to says
+convert a.csv b.pkl --to phc     where several formats share a suffix
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from isaacmm.character import CharacterModel
 from isaacmm.errors import MotionError
 from isaacmm.motion import fixes
 from isaacmm.motion.commands import batch
-from isaacmm.motion.io import registry
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
             motion, said = fixes.fix(motion, character)
         else:
             motion = batch.read(path, given)
-        registry.write(motion, places[path])
+        batch.write(motion, places[path], given)
         return {"out": str(places[path]), "frames": motion.num_frames, "fps": motion.fps, "repairs": said}
 
     def say(result: batch.Result) -> str:

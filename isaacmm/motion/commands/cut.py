@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
         for (a, b), name in zip(parts, names, strict=True):
             piece = motion.slice(a, b)
             piece.name = name.stem
-            lines.append(batch.write(at_origin(piece) if given.origin else piece, name))
+            lines.append(batch.write(at_origin(piece) if given.origin else piece, name, given))
         return {"out": [str(n) for n in names], "text": "\n".join(lines)}
 
     return batch.each(given, paths, work, lambda result: str(result["text"]))

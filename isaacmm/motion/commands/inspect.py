@@ -51,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
         if given.fix:
             motion, said = fixes.fix(motion, character)
             left = findings.find(motion, character)
-            registry.write(motion, places[path])
+            batch.write(motion, places[path], given)
             result |= {"repairs": said, "left": [f.text for f in left], "out": str(places[path])}
         if given.picture:
             from isaacmm.motion.picture import save

@@ -23,6 +23,6 @@ def run(given: argparse.Namespace) -> int:
 
     def work(path: Path) -> batch.Result:
         motion = batch.read(path, given).mirror()
-        return {"out": str(places[path]), "text": batch.write(motion, places[path])}
+        return {"out": str(places[path]), "text": batch.write(motion, places[path], given)}
 
     return batch.each(given, paths, work, lambda result: str(result["text"]))

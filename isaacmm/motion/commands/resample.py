@@ -31,6 +31,6 @@ def run(given: argparse.Namespace) -> int:
     def work(path: Path) -> batch.Result:
         motion = batch.read(path, given)
         motion = replace(motion, fps=given.fps) if given.label else motion.resample(given.fps)
-        return {"out": str(places[path]), "text": batch.write(motion.validate(), places[path])}
+        return {"out": str(places[path]), "text": batch.write(motion.validate(), places[path], given)}
 
     return batch.each(given, paths, work, lambda result: str(result["text"]))

@@ -14,7 +14,6 @@ from isaacmm.character import CharacterModel
 from isaacmm.motion import repair
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.commands import batch
-from isaacmm.motion.io import registry
 from isaacmm.motion.retarget import Retargeted, RoleMap, detect, reading, role_maps
 from isaacmm.motion.retarget import retarget as put_onto
 from isaacmm.motion.retarget.roles import load_map
@@ -45,11 +44,11 @@ def run(given: argparse.Namespace) -> int:
         motion = done.motion.resample(given.fps) if given.fps else done.motion
         written = []
         if path in places:
-            registry.write(motion, places[path])
+            batch.write(motion, places[path], given)
             written.append(str(places[path]))
             if given.mirror:
                 other = places[path].with_stem(f"{places[path].stem}_mirrored")
-                registry.write(motion.mirror(), other)
+                batch.write(motion.mirror(), other, given)
                 written.append(str(other))
         if given.picture and len(pairs) < 6:
             pairs.append((source, done))

@@ -98,21 +98,10 @@ def write(motion: Motion, path: Path) -> None:
 
     Bones are not part of the format: whoever reads it puts the poses on a body of their own.
     """
-    wanted = smpl_body.NAMES[: smpl_body.BODY_JOINTS]
-    names, parents = motion.skeleton.names, motion.skeleton.parents
-    for name, parent in zip(wanted, smpl_body.PARENTS, strict=False):
-        above = names[parents[names.index(name)]] if name in names and name != "Pelvis" else None
-        if name not in names or (name != "Pelvis" and above != wanted[parent]):
-            raise MotionError(
-                f"{path}: AMASS holds SMPL's joints, and this motion has no {name!r} where SMPL has it; retarget it "
-                "to SMPL first."
-            )
-    at = [names.index(name) - 1 for name in wanted[1:]]
-    turned = rotation.multiply(motion.skeleton.rest_rotations[1:].double(), motion.joint_rot.double())[:, at]
+    ours = smpl_body.motion_of(motion, path, "AMASS", smpl_body.BODY_JOINTS)
     poses = np.zeros((motion.num_frames, 156))
-    poses[:, : 3 * len(wanted)] = (
-        smpl_body.body_model_rotations(motion.root_rot, turned).numpy().reshape(motion.num_frames, -1)
-    )
+    body = smpl_body.body_model_rotations(ours.root_rot, ours.joint_rot)
+    poses[:, : 3 * smpl_body.BODY_JOINTS] = body.numpy().reshape(motion.num_frames, -1)
     with files.atomic(path) as file:
         np.savez_compressed(
             file,

@@ -76,6 +76,12 @@ _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 HINGES_23 = (*range(15), *range(15, 19), *range(22, 26))
 #: Where ProtoMotions' 33 bodies keep our 30 (it adds head and hands and puts the head second).
 PROTOMOTIONS_BODIES = (0, *range(2, 24), *range(25, 32))
+#: The three that it adds: place, the link they ride on, where on it (m); their frames are the link's.
+PROTOMOTIONS_EXTRA = {
+    1: ("pelvis", (0.0, 0.0, 0.4)),
+    24: ("left_wrist_yaw_link", (0.12, 0.0, 0.0)),
+    32: ("right_wrist_yaw_link", (0.12, 0.0, 0.0)),
+}
 #: Soles: corners of the foot in the frame of ``ankle_roll`` (m).
 SOLE = ((-0.05, 0.025, -0.035), (-0.05, -0.025, -0.035), (0.12, 0.03, -0.035), (0.12, -0.03, -0.035))
 

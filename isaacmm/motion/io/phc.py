@@ -8,6 +8,7 @@ pelvis); ``trans`` and ``trans_orig`` move SMPL's model.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,3 +117,52 @@ def _smpl(data: Fields, name: str, skeleton: Skeleton | None, fps: float) -> Mot
         root_rot = smpl_body.world_frames(turned[:, 0])
         joint_rot = smpl_body.local_frames(turned[:, 1:])
     return files.placed(skeleton, own, torch.as_tensor(root_pos), root_rot, joint_rot, fps, data.path, name)
+
+
+def write(motion: Motion, path: Path) -> None:
+    """Write a file of one clip, under the motion's name: SMPL's body as PHC has it, or a robot as ASAP has it.
+
+    ``joblib.load`` reads it. A robot's ``pose_aa`` has the root and one rotation per body; bodies that some
+    projects add (head, hands) are theirs to append. Bones are not part of the format.
+
+    Raises:
+        MotionError: neither SMPL's joints nor hinges.
+    """
+    if smpl_body.is_smpl(motion.skeleton):
+        clip = _smpl_clip(smpl_body.motion_of(motion, path, "PHC"))
+    elif motion.skeleton.num_dofs:
+        turned = torch.cat((motion.root_rot[:, None], motion.joint_rot), dim=1).double()
+        clip = {
+            "root_trans_offset": _numbers(motion.root_pos),
+            "pose_aa": _numbers(rotation.to_rotvec(turned)),
+            "dof": _numbers(motion.dof_pos()),
+            "root_rot": _numbers(motion.root_rot),
+        }
+    else:
+        raise MotionError(
+            f"{path}: PHC's files hold SMPL's joints and ASAP's hinge angles; this motion's skeleton has neither. "
+            "Retarget it to a robot, or to SMPL."
+        )
+    with files.atomic(path) as file:
+        pickle.dump({motion.name or path.stem: clip | {"fps": float(motion.fps)}}, file, protocol=4)
+
+
+def _smpl_clip(motion: Motion) -> dict[str, Any]:
+    """What PHC holds of a motion on SMPL's 24 bodies."""
+    order = [smpl_body.NAMES.index(name) for name in smpl_body.MUJOCO_ORDER]
+    local = torch.cat((motion.root_rot.double()[:, None], motion.joint_rot.double()), dim=1)
+    world = motion.skeleton.fk(motion.root_pos.double(), motion.root_rot.double(), motion.joint_rot.double())[1]
+    root_pos = _numbers(motion.root_pos)
+    return {
+        "pose_quat_global": _numbers(world[:, order]),
+        "pose_quat": _numbers(local[:, order]),
+        "pose_aa": _numbers(smpl_body.body_model_rotations(motion.root_rot, motion.joint_rot).flatten(1)),
+        "root_trans_offset": root_pos,
+        "trans_orig": root_pos - np.array(smpl_body.PELVIS),
+        "beta": np.zeros(16),
+        "gender": "neutral",
+    }
+
+
+def _numbers(values: torch.Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy()

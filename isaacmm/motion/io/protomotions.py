@@ -17,6 +17,7 @@ from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.errors import MotionError
+from isaacmm.motion.contacts import contacts, feet_of
 from isaacmm.motion.io import files, g1_robot, smpl_body, torch_file
 from isaacmm.motion.io.fields import Fields
 
@@ -89,3 +90,81 @@ def _measured(body_pos: Tensor, body_rot: Tensor, tree: Skeleton, path: Path) ->
             "are not in the order expected. Pass skeleton= with the robot of the clip."
         )
     return torch.cat((torch.zeros(1, 3, dtype=torch.float64), offsets)).float()
+
+
+def write(motion: Motion, path: Path) -> None:
+    """Write positions, rotations, velocities and contacts of all bodies, hinge angles and their velocities.
+
+    The G1 gets ProtoMotions' 33 bodies (head and hands ride on theirs), SMPL its 24 in MuJoCo's order with
+    the rotation vectors of its joints as angles; any other robot's bodies are in its own order. Bones are the
+    motion's. Feet touch where :mod:`isaacmm.motion.contacts` finds them to.
+
+    Raises:
+        MotionError: neither SMPL's joints nor hinges.
+    """
+    step = 1.0 / motion.fps
+    if smpl_body.is_smpl(motion.skeleton):
+        motion = smpl_body.motion_of(motion, path, "ProtoMotions")
+        order = [smpl_body.NAMES.index(name) for name in smpl_body.MUJOCO_ORDER]
+        joints = motion.joint_rot[:, [body - 1 for body in order[1:]]]
+        dof_pos = rotation.to_rotvec(joints).flatten(1)
+        dof_vel = rotation.angular_velocity(joints, step).flatten(1)
+    elif motion.skeleton.num_dofs:
+        order = list(range(motion.skeleton.num_bodies))
+        dof_pos = motion.dof_pos().double()
+        dof_vel = _speed(dof_pos, step)
+    else:
+        raise MotionError(
+            f"{path}: ProtoMotions' clips hold SMPL's joints or hinge angles; this motion's skeleton has neither. "
+            "Retarget it to a robot, or to SMPL."
+        )
+    root_pos, root_rot, joint_rot = (x.double() for x in (motion.root_pos, motion.root_rot, motion.joint_rot))
+    pos, rot = (part[:, order] for part in motion.skeleton.fk(root_pos, root_rot, joint_rot))
+    touching = _touching(motion)[:, order]
+    if motion.skeleton.names == g1_robot.skeleton().names:
+        pos, rot, touching = _with_head_and_hands(pos, rot, touching)
+    content = {
+        "dof_pos": dof_pos, "dof_vel": dof_vel, "rigid_body_pos": pos, "rigid_body_rot": rot,
+        "rigid_body_vel": _speed(pos, step), "rigid_body_ang_vel": rotation.angular_velocity(rot, step),
+    }  # fmt: skip
+    with files.atomic(path) as file:
+        torch.save(
+            {
+                "fps": float(motion.fps),
+                **{key: value.float().cpu().contiguous() for key, value in content.items()},
+                "rigid_body_contacts": touching.cpu().contiguous(),
+            },
+            file,
+        )
+
+
+def _speed(values: Tensor, step: float) -> Tensor:
+    return torch.gradient(values, spacing=step, dim=0)[0] if len(values) > 1 else torch.zeros_like(values)
+
+
+def _touching(motion: Motion) -> Tensor:
+    """``[T, B]`` bool: feet, with what is below them, on the ground; none where no joint is called a foot."""
+    flags = torch.zeros(motion.num_frames, motion.skeleton.num_bodies, dtype=torch.bool)
+    try:
+        feet = feet_of(motion.skeleton)
+        found = contacts(motion, feet)
+    except MotionError:
+        return flags
+    for foot, bodies in enumerate(feet.bodies):
+        for body in set(bodies):
+            flags[:, body] |= found[:, foot]
+    return flags
+
+
+def _with_head_and_hands(pos: Tensor, rot: Tensor, touching: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The G1's 30 bodies as ProtoMotions' 33."""
+    names, places = g1_robot.skeleton().names, list(g1_robot.PROTOMOTIONS_BODIES)
+    frames = len(pos)
+    all_pos, all_rot = pos.new_zeros(frames, 33, 3), rot.new_zeros(frames, 33, 4)
+    all_touching = torch.zeros(frames, 33, dtype=torch.bool)
+    all_pos[:, places], all_rot[:, places], all_touching[:, places] = pos, rot, touching
+    for place, (link, offset) in g1_robot.PROTOMOTIONS_EXTRA.items():
+        body = names.index(link)
+        all_rot[:, place] = rot[:, body]
+        all_pos[:, place] = pos[:, body] + rotation.rotate(rot[:, body], rot.new_tensor(offset).expand(frames, 3))
+    return all_pos, all_rot, all_touching

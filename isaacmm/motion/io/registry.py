@@ -88,10 +88,21 @@ FORMATS: dict[str, Format] = {
         Format("mimickit", (".pkl",), mimickit.read, mimickit.write, mimickit.sniff, "MimicKit clips"),
         Format("gmr", (".pkl",), gmr.read, gmr.write, gmr.sniff, "GMR's robot clips"),
         Format(
-            "phc", (".pkl",), phc.read, None, phc.sniff, "PHC and ASAP, many clips in a file", phc.read_all
+            "phc",
+            (".pkl",),
+            phc.read,
+            phc.write,
+            phc.sniff,
+            "PHC and ASAP, many clips in a file",
+            phc.read_all,
         ),
         Format(
-            "protomotions", (".motion",), protomotions.read, None, protomotions.sniff, "ProtoMotions clips"
+            "protomotions",
+            (".motion",),
+            protomotions.read,
+            protomotions.write,
+            protomotions.sniff,
+            "ProtoMotions clips",
         ),
         Format(
             "deepmimic",
@@ -117,7 +128,7 @@ FORMATS: dict[str, Format] = {
             "vqvae",
             (".npy",),
             vqvae_npy.read,
-            None,
+            vqvae_npy.write,
             vqvae_npy.sniff,
             "MotionVQVAE, many clips in an array",
             vqvae_npy.read_all,

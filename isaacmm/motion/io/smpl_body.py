@@ -21,6 +21,7 @@ from isaacmm.motion.io import files
 from isaacmm.motion.io.axes import Y_UP_Z_FORWARD
 
 if TYPE_CHECKING:
+    from isaacmm.motion.clip import Motion
     from isaacmm.skeleton import Skeleton
 
 # name, parent, offset (m; x left, y up, z forward) of the left side or the middle
@@ -138,3 +139,39 @@ def body_model_rotations(motion_root: Tensor, joints: Tensor) -> Tensor:
     root = rotation.multiply(motion_root.double(), Y_UP_Z_FORWARD.turn())
     local = Y_UP_Z_FORWARD.quaternions_back(joints)
     return rotation.to_rotvec(torch.cat((root[:, None], local), dim=1))
+
+
+def is_smpl(skeleton: Skeleton) -> bool:
+    """Whether its joints are called as SMPL's and the body's 22 are all there."""
+    return set(NAMES[:BODY_JOINTS]) <= set(skeleton.names)
+
+
+def motion_of(motion: Motion, path: Path, holder: str, joints: int = len(NAMES)) -> Motion:
+    """The motion on the first ``joints`` bodies of SMPL, in its order, with the motion's own bones.
+
+    Hands that the motion lacks (AMASS has 22 joints) are still, at the mean body's place.
+
+    Raises:
+        MotionError: another tree, or other names; the message says that ``holder`` holds SMPL's joints.
+    """
+    from dataclasses import replace
+
+    names, parents = motion.skeleton.names, motion.skeleton.parents
+    for name, parent in zip(NAMES[:joints], PARENTS, strict=False):
+        if name not in names and name.endswith("_Hand"):
+            continue
+        above = names[parents[names.index(name)]] if name in names and name != "Pelvis" else None
+        if name not in names or (name != "Pelvis" and above != NAMES[parent]):
+            raise MotionError(
+                f"{path}: {holder} holds SMPL's joints, and this motion has no {name!r} where SMPL has it; retarget it "
+                "to SMPL first."
+            )
+    there = [body for body in range(1, joints) if NAMES[body] in names]
+    at = [names.index(NAMES[body]) for body in there]
+    own = skeleton(joints)
+    offsets = own.offsets.clone()
+    offsets[there] = motion.skeleton.offsets[at].to(offsets)
+    turned = rotation.identity(motion.num_frames, joints - 1, dtype=torch.float64)
+    rest = motion.skeleton.rest_rotations.double()[at]
+    turned[:, [body - 1 for body in there]] = rotation.multiply(rest, motion.joint_rot.double()[:, [i - 1 for i in at]])
+    return replace(motion, skeleton=replace(own, offsets=offsets), joint_rot=turned.to(motion.joint_rot))

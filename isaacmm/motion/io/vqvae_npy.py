@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isaacmm import rotation
 from isaacmm.errors import MotionError
 from isaacmm.motion.io import arrays, files, g1_robot
 from isaacmm.motion.io.fields import pick_clip, rate
@@ -76,3 +77,24 @@ def _motion(path: Path, name: str, rows: np.ndarray, fps: float, skeleton: Skele
     return g1_robot.motion(
         path, rows[:, 1:4], rows[:, 4:8][:, [1, 2, 3, 0]], rows[:, 8:-1], fps, given=skeleton, name=name
     )
+
+
+def write(motion: Motion, path: Path) -> None:
+    """Write one clip of a robot, without a transition (flag 0 throughout).
+
+    Raises:
+        MotionError: the skeleton has no hinges.
+    """
+    if not motion.skeleton.num_dofs:
+        raise MotionError(
+            f"{path}: MotionVQVAE's array holds hinge angles, and this motion's skeleton has none; retarget it to a "
+            "robot."
+        )
+    frames = motion.num_frames
+    table = np.zeros((frames, 9 + motion.skeleton.num_dofs))
+    table[:, 0] = np.arange(frames) / motion.fps
+    table[:, 1:4] = motion.root_pos.double().cpu().numpy()
+    table[:, 4:8] = rotation.to_wxyz(motion.root_rot).double().cpu().numpy()
+    table[:, 8:-1] = motion.dof_pos().double().cpu().numpy()
+    with files.atomic(path) as file:
+        np.save(file, table)
