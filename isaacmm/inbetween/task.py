@@ -58,6 +58,8 @@ class InbetweenTask:
         self.longest = min(masks.LONGEST, self.pack.longest)
         self.statistics = Statistics.of(ClipPack(learned))
         self.count = int(config["batch"])
+        self.evaluation: dict[str, float] = {}
+        self.exports = {"bvh": True, "onnx": True}
 
     # ------------------------------------------------------------------ learn
     def build(self) -> nn.Module:
@@ -123,6 +125,7 @@ class InbetweenTask:
                 found[key] = value
                 if name != "slide_real":
                     found[f"{key}_baseline"] = base[name]
+        self.evaluation = found
         return found
 
     def scores(self, fill: Fill, most: int) -> dict[str, dict[str, float]]:
@@ -139,8 +142,32 @@ class InbetweenTask:
         return self._plain[label]
 
     def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
-        """Exports."""
-        return []
+        """``inbetween.onnx`` with its sidecar, ``evaluation.json``, sample motions and a picture."""
+        from isaacmm.inbetween import export, results
+
+        assert isinstance(model_ema, Inbetweener)
+        with torch.no_grad():
+            evaluation = self.evaluation or self.evaluate(model_ema)
+        facts = {
+            "clips": len(self.pack.names), "held_out": self.held_names, "fps": float(self.pack.fps),
+            "skeleton": self.whose, "note": "" if self.held_names else "measured on the clip that was learned from",
+        }  # fmt: skip
+        files = [results.figures(folder / "evaluation.json", evaluation, facts)]
+        fill = filler(model_ema)
+        if self.exports["bvh"]:
+            files += results.samples(folder / "motions", self.judge, fill)
+        if picture := results.picture(folder / "inbetween.png", self.judge, fill, evaluation):
+            files.append(picture)
+        if self.exports["onnx"]:
+            generator = torch.Generator().manual_seed(1)
+            batches = [self.batch(i, generator) for i in range(6)]
+            probes = [(b["frames"][:n], b["clock"][:n]) for b, n in zip(batches, (2, 1, 3, 8, 5, 2), strict=True)]
+            done = export.export(
+                model_ema, folder / "inbetween.onnx", self.pack.skeleton, float(self.pack.fps), probes, facts
+            )
+            log.warning(done.summary())
+            files += [done.path, done.sidecar]
+        return files
 
     def meta(self) -> dict[str, Any]:
         """Skeleton, rate, tests' statistics and clips: what is needed to use the weights."""
@@ -181,4 +208,6 @@ def make(cfg: DictConfig) -> InbetweenTask:
     task = plain["task"]
     character = CharacterModel.load(plain["character"])
     motions, whose = clips.load(plain["motion"], character, str(task["skeleton"]), float(task["fps"]))
-    return InbetweenTask(motions, task, int(plain["seed"]), whose)
+    made = InbetweenTask(motions, task, int(plain["seed"]), whose)
+    made.exports = {"bvh": bool(plain["export_bvh"]), "onnx": bool(plain["export_onnx"])}
+    return made
