@@ -7,6 +7,7 @@ interrupted, or end with an exit code like any other. Unix only.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -50,7 +51,13 @@ class Launcher:
         return json.loads(self._process.stdout.readline())
 
     def start(
-        self, words: list[str], folder: Path, artefacts: bool = False, largest_file: int | None = None
+        self,
+        words: list[str],
+        folder: Path,
+        artefacts: bool = False,
+        largest_file: int | None = None,
+        environment: dict[str, str] | None = None,
+        call: str = "isaacmm.cli.main:main",
     ) -> Job:
         """Begin ``launch.py words`` in ``folder``.
 
@@ -59,13 +66,32 @@ class Launcher:
             folder: where it runs.
             artefacts: make what is made after training (with a film of half a second).
             largest_file: bytes beyond which no file of the run may grow, like a disk that is full.
+            environment: further variables.
+            call: ``module:function`` that takes the words instead, and returns an exit code.
         """
         output = folder / f"output_{time.monotonic_ns()}.txt"
         pid = self._ask(
             do="start", words=words, folder=str(folder), output=str(output), artefacts=artefacts,
-            largest_file=largest_file,
+            largest_file=largest_file, environment=environment or {}, call=call,
         )  # fmt: skip
         return Job(self, pid, output)
+
+    def team(self, words: list[str], folder: Path, count: int = 2, **options: Any) -> list[Job]:
+        """Begin the same in ``count`` processes that find each other as torchrun's do."""
+        import torch.distributed as dist
+
+        # torchrun holds the store where its processes meet, so it outlives each of them
+        self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        common = {
+            "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": self._store.port, "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": 0,
+            **options.pop("environment", {}),
+        }  # fmt: skip
+        jobs = []
+        for rank in range(count):
+            own = {name: str(value) for name, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            jobs.append(self.start(words, folder, environment=own, **options))
+        return jobs
 
     def run(self, words: list[str], folder: Path, **options: Any) -> tuple[int, str]:
         """Exit code and everything printed; see :meth:`start`."""
@@ -112,6 +138,7 @@ def _serve() -> None:
         os.dup2(1, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(request["folder"])
+        os.environ.update(request["environment"])
         artefacts.FILM_SECONDS = 0.5
         if not request["artefacts"]:
             artefacts.after_training = lambda *_: None
@@ -121,7 +148,8 @@ def _serve() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"], limit))
         code = 1
         try:
-            code = isaacmm.cli.main.main(request["words"])
+            module, function = request["call"].split(":")
+            code = getattr(importlib.import_module(module), function)(request["words"])
         except BaseException:
             import traceback
 

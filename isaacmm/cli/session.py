@@ -125,8 +125,10 @@ def banner(cfg: DictConfig, run: Run, notes: Sequence[str]) -> None:
 
 def _simulated(cfg: DictConfig) -> list[tuple[str, str]]:
     """Rows of the banner about a policy and its worlds."""
+    ranks = int(cfg.get("ranks", 1))
+    each = f" in each of {ranks} processes" if ranks > 1 else ""
     rows = [
-        ("simulator", f"{cfg.sim} on {cfg.sim_device}, {cfg.num_envs} worlds, learning on {cfg.rl_device}"),
+        ("simulator", f"{cfg.sim} on {cfg.sim_device}, {cfg.num_envs} worlds{each}, learning on {cfg.rl_device}"),
         ("preset", str(cfg.preset.name)),
     ]
     if not cfg.test:
@@ -140,8 +142,11 @@ def _simulated(cfg: DictConfig) -> list[tuple[str, str]]:
 def length(cfg: DictConfig) -> str:
     """How much is learned from and how long that should take."""
     config = cfg.train.params.config
-    samples = int(cfg.num_envs) * int(config.horizon_length) * int(config.max_epochs)
-    seconds = samples / float(cfg.preset.samples_per_second)
+    ranks = int(cfg.get("ranks", 1))
+    samples = ranks * int(cfg.num_envs) * int(config.horizon_length) * int(config.max_epochs)
+    # GPUs do not slow each other down; processes on one CPU share it
+    speed = float(cfg.preset.samples_per_second) * (ranks if str(cfg.rl_device).startswith("cuda") else 1)
+    seconds = samples / speed
     amount = f"{samples / 1e6:.2f} M" if samples >= 1e5 else f"{samples:,}"
     text = f"{config.max_epochs} iterations, {amount} samples"
     if cfg.max_minutes != "" and seconds > 60 * cfg.max_minutes:
