@@ -24,6 +24,8 @@ from isaacmm.errors import ConfigError, nearest
 #: The codebooks with one token per step; ``ema*`` by moving averages, the others by gradients.
 BOOKS = ("ema", "reset", "ema_reset", "orig")
 NAMES = (*BOOKS, "rvq", "fsq", "none")
+#: A new code counts as used this many times as much as a dead one: it has some 70 steps to find something to stand for.
+_FRESH = 2.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Codebook(Quantizer):
         if bool(self.initialised):
             return
         everyone = torch.ones_like(self.code_count, dtype=torch.bool)
-        self._replace(everyone, rows, torch.ones(()).to(rows))
+        self._replace(everyone, rows, rows.new_tensor(_FRESH * self.reset_below * len(rows) / len(everyone)))
         self.initialised.fill_(True)
 
     @torch.no_grad()
@@ -164,8 +166,8 @@ class Codebook(Quantizer):
             mean = self.code_sum / self.code_count.clamp(min=1e-4)[:, None]
             self.codebook.copy_(torch.where(alive[:, None], mean, self.codebook))
         if self.resets:
-            typical = self.code_count.mean()
-            self._replace(self.code_count < self.reset_below * typical, rows, typical)
+            dead = self.reset_below * self.code_count.mean()
+            self._replace(self.code_count < dead, rows, _FRESH * dead)
 
     def _replace(self, which: Tensor, rows: Tensor, count: Tensor) -> None:
         """Give the codes ``which [K]`` bool encoder outputs spread over the batch, and ``count`` as their use."""
