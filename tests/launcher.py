@@ -131,7 +131,7 @@ def _serve() -> None:
     import isaacmm.learn.play
     import isaacmm.learn.rl_games.build
     import isaacmm.learn.train
-    import isaacmm.sim.mujoco
+    import isaacmm.sim.mujoco  # noqa: F401 - for the runs
 
     def child(request: dict[str, Any]) -> None:
         os.dup2(os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)

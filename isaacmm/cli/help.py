@@ -19,7 +19,8 @@ _COMMANDS = (
     ("python launch.py test=True checkpoint=latest capture_video=True", "the same, filmed"),
     ("python launch.py test=True checkpoint=latest command=figure_eight", "steer it by a script; film, BVH, plot"),
     ("python launch.py motion=path/to/clip.bvh", "train on a clip, or folder of clips, of your own"),
-    ("python launch.py -m seed=1,2,3", "several runs, one after the other"),
+    ("python launch.py -m seed=1,2,3", "several runs, one after the other (jobs=2: two at a time)"),
+    ("torchrun --standalone --nproc-per-node 2 launch.py multi_gpu=True", "one run in two processes, one per GPU"),
     ("python launch.py --cfg job task", "print the configuration, or one section of it"),
 )
 

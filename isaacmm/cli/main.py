@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -43,7 +41,9 @@ def _dispatch(words: list[str]) -> int:
     if "--cfg" in words or any(word.startswith("--cfg=") for word in words):
         return _print_config(words)
     if "-m" in words or "--multirun" in words:
-        return _several([word for word in words if word not in ("-m", "--multirun")])
+        from isaacmm.cli.sweep import several
+
+        return several([word for word in words if word not in ("-m", "--multirun")])
     if any(word.lower() == "multi_gpu=true" for word in words):
         from isaacmm.learn import distributed, distributed_launch
 
@@ -79,52 +79,6 @@ def _print_config(words: list[str]) -> int:
         print(f"# {note}")
     print(OmegaConf.to_yaml(cfg, resolve=True), end="")
     return 0
-
-
-def _several(words: list[str]) -> int:
-    """``-m``: every combination of comma-separated values, one process after the other."""
-    from isaacmm.paths import CHECKOUT
-
-    commands = sweep(words)
-    search = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": search}  # launch.py may run from any folder
-    codes: list[int] = []
-    for number, command in enumerate(commands, start=1):
-        print(f"\n[{number}/{len(commands)}] {' '.join(command)}", flush=True)
-        code = subprocess.call([sys.executable, "-m", "isaacmm", *command], env=environment)
-        codes.append(code)
-        if code in (-2, 130, 143):
-            break
-    print("\nexit codes: " + ", ".join(map(str, codes)))
-    return max((abs(code) for code in codes), default=0)
-
-
-def sweep(words: Sequence[str]) -> list[list[str]]:
-    """The command lines that ``words`` with comma-separated values stand for, all checked first."""
-    from itertools import product
-
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    from isaacmm.cli.compose import compose
-
-    choices: list[list[str]] = []
-    for word in words:
-        key = word.partition("=")[0]
-        try:
-            override = OverridesParser.create().parse_override(word)
-            swept = override.is_sweep_override()
-        except HydraException:
-            swept = False  # compose() below says what is wrong with it
-        choices.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
-    commands = [list(combination) for combination in product(*choices)]
-    named = any(word.startswith("experiment=") for word in words)
-    for number, command in enumerate(commands, start=1):
-        if named and len(commands) > 1:
-            index = next(i for i, word in enumerate(command) if word.startswith("experiment="))
-            command[index] += f"_{number}"
-        compose(command)
-    return commands
 
 
 if __name__ == "__main__":

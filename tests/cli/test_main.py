@@ -64,27 +64,6 @@ def test_cfg_prints_what_would_run(clip: str, capsys: pytest.CaptureFixture[str]
     assert not Path("runs").exists()
 
 
-def test_sweeps_become_one_command_each(clip: str) -> None:
-    commands = command.sweep([clip, "seed=1,2", "train.params.config.reward_combine=mul,geo", "experiment=x"])
-    assert len(commands) == 4
-    assert commands[0] == [clip, "seed=1", "train.params.config.reward_combine=mul", "experiment=x_1"]
-    assert commands[3] == [clip, "seed=2", "train.params.config.reward_combine=geo", "experiment=x_4"]
-    with pytest.raises(ConfigError):
-        command.sweep([clip, "seed=1,two"])
-
-
-def test_sweeps_run_one_after_the_other(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[list[str]] = []
-
-    def call(arguments: list[str], env: dict[str, str]) -> int:
-        called.append(arguments[3:])
-        return 0 if len(called) == 1 else 130
-
-    monkeypatch.setattr(command.subprocess, "call", call)
-    assert command.main(["-m", clip, "seed=1,2,3"]) == 130
-    assert called == [[clip, "seed=1"], [clip, "seed=2"]]  # an interrupted sweep ends
-
-
 def test_launch_py_works_from_any_folder() -> None:
     done = subprocess.run(
         [sys.executable, str(paths.CHECKOUT / "launch.py"), "num_envs=-3"], capture_output=True, text=True

@@ -66,7 +66,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_counted_and_refused(tmp_path: Path, torchrun: Any) -> None:
     words = tiny_run(tmp_path / "clip.npz", tmp_path / "runs")
-    with pytest.raises(ConfigError, match="torchrun --standalone --nproc-per-node 2 launch.py multi_gpu=True"):
+    with pytest.raises(ConfigError, match=r"torchrun --standalone --nproc-per-node 2 launch\.py multi_gpu=True"):
         compose([*words, "multi_gpu=True"])
     torchrun(2)
     cfg, notes = compose([*words, "multi_gpu=True"])
