@@ -159,18 +159,22 @@ class Skeleton:
         return chains
 
     @cached_property
-    def _slots(self) -> tuple[list[list[int]], list[list[int]]]:
-        """For hinge number k = 0, 1, 2 of a joint: the joints that have one, and which dof it is."""
+    def _slots(self) -> tuple[list[Tensor], list[Tensor]]:
+        """For hinge number k = 0, 1, 2 of a joint: the joints that have one, and which dof it is.
+
+        Tensors and not lists, which would have to be brought to a GPU at every use.
+        """
         most = max((len(c) for c in self._chains.values()), default=0)
         joints = [[b - 1 for b, c in self._chains.items() if len(c) > k] for k in range(most)]
         dofs = [[c[k] for c in self._chains.values() if len(c) > k] for k in range(most)]
-        return joints, dofs
+        return tuple([torch.tensor(part, device=self.device) for part in parts] for parts in (joints, dofs))  # type: ignore[return-value]
 
     def dofs_to_joint_rot(self, dof: Tensor) -> Tensor:
         """Hinge angles ``[..., D]`` rad to joint rotations ``[..., J, 4]``."""
         joint = rotation.identity(*dof.shape[:-1], self.num_joints, device=dof.device, dtype=dof.dtype)
         axes = self.dof_axes.to(dof)
         for k, (joints, dofs) in enumerate(zip(*self._slots, strict=True)):
+            joints, dofs = joints.to(dof.device), dofs.to(dof.device)
             turn = rotation.from_axis_angle(axes[dofs], dof[..., dofs])
             joint[..., joints, :] = turn if k == 0 else rotation.multiply(joint[..., joints, :], turn)
         return joint

@@ -27,6 +27,8 @@ class SteeringCommand:
     """
 
     size = 3
+    #: draw for all worlds and keep what is due, so that nobody asks the device how many are
+    sync_free = False
 
     def __init__(
         self,
@@ -78,9 +80,24 @@ class SteeringCommand:
         self.speed[ids] = self._uniform(n, *self.range) if speed is None else speed
         self._restart_clock(ids)
 
+    def reset_where(self, done: Tensor, yaw: Tensor, speed: Tensor | None = None) -> None:
+        """As :meth:`reset` for worlds ``done [N]``; everything is given for all of them."""
+        n = len(done)
+        self.yaw = torch.where(done, yaw, self.yaw)
+        self.speed = torch.where(done, self._uniform(n, *self.range) if speed is None else speed, self.speed)
+        low, high = self.resample_steps
+        left = torch.randint(low, high + 1, (n,), generator=self.generator, device=self.yaw.device)
+        self.steps_left = torch.where(done, left, self.steps_left)
+
     def advance(self, keep_speed: bool = False) -> None:
         """One control step: worlds whose time is up turn their direction and draw a speed."""
         self.steps_left -= 1
+        if self.sync_free:
+            due = self.steps_left <= 0
+            turn = self._uniform(len(due), -self.heading_change, self.heading_change)
+            speed = self.speed if keep_speed else self._uniform(len(due), *self.range)
+            self.reset_where(due, rotation.wrap_angle(self.yaw + turn), speed)
+            return
         ids = (self.steps_left <= 0).nonzero().flatten()
         if len(ids) == 0:
             return

@@ -17,6 +17,7 @@ from isaacmm.character import CharacterModel
 from isaacmm.envs import rewards
 from isaacmm.envs.actions import ActionMap
 from isaacmm.envs.commands import SteeringCommand
+from isaacmm.envs.device_loop import hand_out, pool_size
 from isaacmm.envs.observations import Proprioception, Slice
 from isaacmm.envs.reference import ReferenceTable
 from isaacmm.errors import ConfigError, SimulatorError, nearest
@@ -77,6 +78,9 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.num_envs = simulator.num_envs
         self.dt = simulator.control_dt
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        #: nothing in a step waits for the device (:mod:`isaacmm.envs.device_loop`); other random numbers, same odds
+        self.sync_free = bool(config.get("sync_free", self.device.type == "cuda"))
+        self.sync_free &= "reset_rows" in simulator.capabilities
 
         self.reference_mode = _choice(config, "reference", REFERENCES, "none")
         self.reward_kind = _choice(config, "task_reward", self.TASK_REWARDS, self.TASK_REWARDS[0])
@@ -93,6 +97,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.observe = Proprioception(self.character, config.get("dof_observation", "angles"))
         self.actions = ActionMap(self.character.skeleton, config.get("action", "radians"))
         self._prepare(dict(config.get("command", {})))
+        self.command.sync_free = self.sync_free
         self._falls = self._fall_heights(dict(config.get("termination", {})))
 
         dofs = self.character.skeleton.num_dofs
@@ -111,7 +116,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self.playhead = torch.zeros(n, dtype=torch.int64, device=device)
         self.history = torch.zeros(n, self.amp_frames, self.observe.size, device=device)
         self.root_yaw = torch.zeros(n, device=device)
-        self.diverged_total = 0
+        self._diverged_total = torch.zeros((), dtype=torch.int64, device=device)
         #: wall time spent in the simulator so far, for the share that training logs
         self.physics_seconds = 0.0
         #: and in motion matching
@@ -157,11 +162,11 @@ class HumanoidAMP(gym.vector.VectorEnv):
         self._play()
 
         frame = self.observe(state)
-        lost = bool(diverged.any())
+        lost = self.sync_free or bool(diverged.any())
         if lost:
             # the state of a world that blew up is garbage: it must reach neither reward nor network
             frame = torch.where(diverged[:, None], self.history[:, 0], frame)
-            self.diverged_total += int(diverged.sum())
+            self._diverged_total += diverged.sum()
         self.history = torch.cat((frame[:, None], self.history[:, :-1]), dim=1)
         self.root_yaw = torch.where(diverged, self.root_yaw, rotation.yaw(state.root_rot))
 
@@ -185,9 +190,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
             "episode_steps": self.steps.clone(),
         }
         self._next_command()
-        ids = done.nonzero().flatten()
-        if len(ids):
-            self._reset(ids)
+        self._reset_done(done)
         return self._observation(), reward, terminated, truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -283,11 +286,52 @@ class HumanoidAMP(gym.vector.VectorEnv):
         heights = [float(value) for value in config.values()]
         return torch.tensor(ids, dtype=torch.int64, device=self.device), torch.tensor(heights, device=self.device)
 
+    @property
+    def diverged_total(self) -> int:
+        """Worlds that blew up so far. Reading it waits for the device."""
+        return int(self._diverged_total)
+
+    @diverged_total.setter
+    def diverged_total(self, count: int) -> None:
+        self._diverged_total.fill_(count)
+
+    def _reset_done(self, done: Tensor) -> None:
+        """Worlds ``done [N]`` begin a new episode."""
+        if self.sync_free:
+            self._reset_where(done)
+            return
+        ids = done.nonzero().flatten()
+        if len(ids):
+            self._reset(ids)
+
+    def _reset_where(self, done: Tensor) -> None:
+        """As :meth:`_reset`, in fixed shapes."""
+        size = pool_size(self.num_envs)
+        turn, row = hand_out(done, size)
+        rows = self._begin_at(self.table.sample(size, self.generator))
+        self.simulator.reset_rows(row, self.table.reset_state(rows))  # type: ignore[attr-defined]
+        taken = rows[turn]
+        yaw = self._begin(done, taken)
+        self.command.reset_where(done, yaw, self._first_speed(taken))
+
+    def _begin(self, done: Tensor, taken: Tensor) -> Tensor:
+        """Worlds ``done [N]`` are at rows ``taken [N]`` of the table now. Returns these rows' heading."""
+        self.history = torch.where(done[:, None, None], self.table.histories(taken), self.history)
+        self.steps = torch.where(done, 0, self.steps)
+        self.playhead = torch.where(done, taken, self.playhead)
+        yaw = self.table.yaw[taken]
+        self.root_yaw = torch.where(done, yaw, self.root_yaw)
+        return yaw
+
+    def _begin_at(self, rows: Tensor) -> Tensor:
+        """Rows that an episode begins at where these were drawn."""
+        if self.reset_kind == "default":
+            return self.table.first[self.table.clip[rows]] + (self.table.history - 1) * self.table.stride
+        return rows
+
     def _reset(self, ids: Tensor) -> None:
         """Random state initialisation (Peng et al. 2018, DeepMimic, sec. 6), history included."""
-        rows = self.table.sample(len(ids), self.generator)
-        if self.reset_kind == "default":
-            rows = self.table.first[self.table.clip[rows]] + (self.table.history - 1) * self.table.stride
+        rows = self._begin_at(self.table.sample(len(ids), self.generator))
         state: ResetState = self.table.reset_state(rows)
         self.simulator.reset(ids, state)
         # a new tensor: info["amp_obs"] of this step is a view of the old one and must keep the last moments

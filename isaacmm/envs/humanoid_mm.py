@@ -13,6 +13,7 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.envs import demonstrations, rewards
 from isaacmm.envs.commands import _pair
+from isaacmm.envs.device_loop import DeviceSearch, DeviceTwins, hand_out, pool_size
 from isaacmm.envs.humanoid_amp import HumanoidAMP, _choice
 from isaacmm.envs.locomotion_command import LocomotionCommand, modes_from_config
 from isaacmm.envs.observations import Slice
@@ -64,14 +65,14 @@ class HumanoidMM(HumanoidAMP):
         self.styled = any(mode.clips for mode in modes)
         allowed = [self.database.allowed(mode.clips) for mode in modes] if self.styled else []
         allowed.append(self.database.valid)  # whoever is steered may be answered by any clip
-        self.search = make_search(
-            self.database.features, torch.stack(allowed), str(matching.get("search", "auto"))
-        )
+        kind = str(matching.get("search", "auto"))
+        searched = make_search(self.database.features, torch.stack(allowed), kind)
+        self.search = DeviceSearch(self.database.features, torch.stack(allowed)) if self.sync_free else searched
         #: rows that an episode may begin at, their paths and these' squared norms
         self._starts = self.database.valid.nonzero().flatten()
         self._paths = self.database.trajectory[self._starts].contiguous()
         self._path_norms = (self._paths**2).sum(-1)
-        self.twins = Twins(
+        self.twins = (DeviceTwins if self.sync_free else Twins)(
             self.database,
             self.search,
             self.num_envs,
@@ -202,8 +203,7 @@ class HumanoidMM(HumanoidAMP):
             velocity, _, turn = self._told(ids, torch.zeros(n, device=self.device))
         position, facing = self.command.steady(velocity, turn)
         rows = self._matching_rows(self.database.condition(position, facing))
-        if self.reset_kind == "default":
-            rows = self.table.first[self.table.clip[rows]] + (self.table.history - 1) * self.table.stride
+        rows = self._begin_at(rows)
         self.simulator.reset(ids, self.table.reset_state(rows))
         self.history = self.history.index_put((ids,), self.table.histories(rows))
         self.steps[ids] = 0
@@ -219,6 +219,32 @@ class HumanoidMM(HumanoidAMP):
         self.reference = self.reference.index_put((ids,), following)
         if self.twin_pose is not None:
             self.twin_pose.reset(ids)
+
+    def _reset_done(self, done: Tensor) -> None:
+        if self.sync_free and self.command.source is not None:  # somebody steers: no training, no hurry
+            if len(ids := done.nonzero().flatten()):
+                self._reset(ids)
+            return
+        super()._reset_done(done)
+
+    def _reset_where(self, done: Tensor) -> None:
+        """As :meth:`_reset`, in fixed shapes."""
+        size = pool_size(self.num_envs)
+        turn, row = hand_out(done, size)
+        velocity, turn_rate, _, mode = self.command.draw(size)
+        position, facing = self.command.steady(velocity, turn_rate)
+        rows = self._begin_at(self._matching_rows(self.database.condition(position, facing)))
+        self.simulator.reset_rows(row, self.table.reset_state(rows))  # type: ignore[attr-defined]
+        taken = rows[turn]
+        self._begin(done, taken)
+        yaw = rotation.wrap_angle(self.database.track.yaw[taken])
+        self.command.reset_where(done, yaw, velocity[turn], turn_rate[turn], mode[turn])
+        self.condition = torch.where(done[:, None], self._predict(), self.condition)
+        following = torch.where(self.database.rows_left(taken) >= PHASES, taken + PHASES, taken)
+        self.twins.reset_where(done, following, self.condition)  # type: ignore[attr-defined]
+        self.reference = torch.where(done, following, self.reference)
+        if self.twin_pose is not None:
+            self.twin_pose.reset_where(done)
 
     def _told(self, ids: Tensor, yaw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Velocity, facing and turn rate that the command's source begins with in worlds ``ids``, facing ``yaw``."""

@@ -135,6 +135,8 @@ class LocomotionCommand:
         self.size = 4 * len(horizons)
         self.spring = CommandSpring(num_envs, horizons, halflife, device)
         self.source: Source | None = None
+        #: draw for all worlds and keep what is due, so that nobody asks the device how many are
+        self.sync_free = False
 
     @property
     def speed(self) -> Tensor:
@@ -170,8 +172,9 @@ class LocomotionCommand:
             self.spring.step(self.velocity, self.yaw - self.turn_rate * self.dt, self.turn_rate, self.dt)
             return
         self.steps_left -= 1
-        ids = (self.steps_left <= 0).nonzero().flatten()
-        if len(ids):
+        if self.sync_free:
+            self._redraw(self.steps_left <= 0)
+        elif len(ids := (self.steps_left <= 0).nonzero().flatten()):
             velocity, turn, face, mode = self.draw(len(ids))
             self.velocity[ids], self.turn_rate[ids], self.mode[ids] = velocity, turn, mode
             self.yaw[ids] += face
@@ -181,6 +184,33 @@ class LocomotionCommand:
         if self.leash > 0:
             self.yaw = self._held(self.yaw, root_yaw)
             self.spring.yaw = self._held(self.spring.yaw, root_yaw)
+
+    def _redraw(self, due: Tensor) -> None:
+        """New commands for worlds ``due [N]``."""
+        velocity, turn, face, mode = self.draw(len(due))
+        self.velocity = torch.where(due[:, None], velocity, self.velocity)
+        self.turn_rate = torch.where(due, turn, self.turn_rate)
+        self.mode = torch.where(due, mode, self.mode)
+        self.yaw = torch.where(due, self.yaw + face, self.yaw)
+        self._restart_where(due)
+
+    def reset_where(self, done: Tensor, yaw: Tensor, velocity: Tensor, turn_rate: Tensor, mode: Tensor) -> None:
+        """As :meth:`reset` for worlds ``done [N]``; everything is given for all of them."""
+        spring = self.spring
+        self.velocity = torch.where(done[:, None], velocity, self.velocity)
+        self.turn_rate = torch.where(done, turn_rate, self.turn_rate)
+        self.mode = torch.where(done, mode, self.mode)
+        self.yaw = torch.where(done, yaw, self.yaw)
+        spring.yaw = torch.where(done, yaw, spring.yaw)
+        spring.yaw_rate = torch.where(done, turn_rate, spring.yaw_rate)
+        spring.velocity = torch.where(done[:, None], velocity, spring.velocity)
+        spring.acceleration = torch.where(done[:, None], 0.0, spring.acceleration)
+        self._restart_where(done)
+
+    def _restart_where(self, due: Tensor) -> None:
+        low, high = self.resample_steps
+        left = torch.randint(low, high + 1, (len(due),), generator=self.generator, device=self.yaw.device)
+        self.steps_left = torch.where(due, left, self.steps_left)
 
     def told(
         self, ids: Tensor, yaw: Tensor, time: Tensor, root_pos: Tensor, root_yaw: Tensor

@@ -51,8 +51,11 @@ class Proprioception:
         chains: dict[int, list[int]] = {}
         for d, body in enumerate(self.skeleton.dof_bodies):
             chains.setdefault(body, []).append(d)
-        self._ball_joints = [body - 1 for body, chain in chains.items() if len(chain) > 1]
-        self._hinges = [chain[0] for chain in chains.values() if len(chain) == 1]
+        ball_joints = [body - 1 for body, chain in chains.items() if len(chain) > 1]
+        hinges = [chain[0] for chain in chains.values() if len(chain) == 1]
+        self._ball_joints, self._hinges = (
+            torch.tensor(ids, dtype=torch.int64, device=self.skeleton.device) for ids in (ball_joints, hinges)
+        )
         joints = 6 * len(self._ball_joints) + len(self._hinges) if dofs == "tan_norm" else self.skeleton.num_dofs
         self._sizes = (1, 6, 3, 3, joints, self.skeleton.num_dofs, 3 * len(self._key_names))
         self.size = sum(self._sizes)

@@ -30,9 +30,14 @@ class TwinPose:
         """Worlds ``ids`` start without an offset."""
         self.fading.reset(ids)
 
+    def reset_where(self, done: Tensor) -> None:
+        """Worlds ``done [N]`` start without an offset."""
+        self.fading.offset = torch.where(done[:, None], 0.0, self.fading.offset)
+        self.fading.velocity = torch.where(done[:, None], 0.0, self.fading.velocity)
+
     def step(self, before: Tensor, row: Tensor, jumped: Tensor, dt: float) -> None:
         """Twins went from rows ``before [N]`` to ``row [N]`` within ``dt`` s; ``jumped [N]``: not within a clip."""
-        if bool(jumped.any()):
+        if jumped.device.type != "cpu" or bool(jumped.any()):  # asking a GPU would take longer than doing it
             clip = self.table.clip[before]
             last = self.table.first[clip] + self.table.count[clip] - 1
             old, old_velocity = self.table.dofs(torch.minimum(before + self.table.stride, last))

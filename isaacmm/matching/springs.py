@@ -24,7 +24,9 @@ def decay(x: Tensor, v: Tensor, halflife: float, t: Tensor | float) -> tuple[Ten
     """
     y = rate(halflife)
     j = v + x * y
-    fade = torch.exp(-y * torch.as_tensor(t, dtype=x.dtype, device=x.device))
+    # made on the device: a number brought there from the host would be waited for
+    time = t.to(x) if isinstance(t, Tensor) else torch.full((), t, dtype=x.dtype, device=x.device)
+    fade = torch.exp(-y * time)
     return fade * (x + j * t), fade * (v - j * y * t)
 
 

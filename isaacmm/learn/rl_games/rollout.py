@@ -58,6 +58,11 @@ class Rollouts:
             buffer = self._buffers[name] = torch.zeros(shape, dtype=value.dtype, device=value.device)
         buffer[step] = value
 
+    def _late_finals(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Steps, worlds and last observations of all time-outs of a horizon; waits for the device."""
+        step, worlds = self._buffers["truncated"].nonzero(as_tuple=True)
+        return [(step, worlds, self._buffers["final_obs"][step, worlds])] if len(worlds) else []
+
     def collect(self, obs: Tensor) -> Batch:
         """A horizon of transitions from observation ``obs [N, O]`` on.
 
@@ -75,7 +80,7 @@ class Rollouts:
     @torch.no_grad()
     def _collect(self, obs: Tensor) -> Batch:
         agent, env = self.agent, self.agent.env
-        finals: list[tuple[int, Tensor, Tensor]] = []
+        finals: list[tuple[int | Tensor, Tensor, Tensor]] = []
         physics = env.physics_seconds
         for t in range(agent.horizon_length):
             out = agent.model.act(obs)
@@ -93,9 +98,14 @@ class Rollouts:
             self._put("episode_steps", t, info["episode_steps"])
             self._put("speed_error", t, info["reward_terms"]["speed_error"])
             self._put("heading_error", t, info["reward_terms"]["heading_error"])
+            if env.sync_free:  # which worlds ran out of time is asked once, at the end
+                self._put("final_obs", t, info["final_obs"])
+                continue
             worlds = truncated.nonzero().flatten()
             if len(worlds):
                 finals.append((t, worlds, info["final_obs"][worlds]))
+        if env.sync_free:
+            finals = [*self._late_finals()]
         # all values at once, which the physics need not wait for
         dones = self._buffers["dones"]
         seen = torch.cat((self._buffers["obs"].flatten(0, 1), obs, *(rows for _, _, rows in finals)))
@@ -105,8 +115,8 @@ class Rollouts:
         next_values = torch.cat((values[1:], last[None])) * (~dones)
         if finals:
             # time-outs continue in the mind: value of the true last observation, not of the reset one
-            t_index = torch.cat([torch.full_like(worlds, t) for t, worlds, _ in finals])
+            t_index = torch.cat([torch.zeros_like(worlds) + t for t, worlds, _ in finals])
             next_values[t_index, torch.cat([worlds for _, worlds, _ in finals])] = at_end
-        fields: dict[str, Any] = dict(self._buffers)
+        fields: dict[str, Any] = {name: buffer for name, buffer in self._buffers.items() if name != "final_obs"}
         spent = env.physics_seconds - physics
         return Batch(**fields, values=values, next_values=next_values, last_obs=obs, physics_seconds=spent)
