@@ -76,6 +76,8 @@ RULES: dict[str, Rule] = {
     "ranks": _whole(),
     "shard_clips": Rule("bool"),
     "threads": _whole(low=0),
+    "nconmax": _whole(low=0),
+    "njmax": _whole(low=0),
     "headless": Rule("bool"),
     "export_bvh": Rule("bool"),
     "export_onnx": Rule("bool"),

@@ -186,7 +186,7 @@ def check_devices(cfg: DictConfig) -> None:
         if kind != "cuda":
             continue
         if not cuda_available():
-            raise ConfigError(f"{key}={cfg[key]}: PyTorch finds no CUDA device. Nearest: {key}=cpu")
+            raise ConfigError(f"{key}={cfg[key]}: PyTorch finds no CUDA device{_why_none()}. Nearest: {key}=cpu")
         import torch
 
         count = torch.cuda.device_count()
@@ -194,6 +194,21 @@ def check_devices(cfg: DictConfig) -> None:
             raise ConfigError(
                 f"{key}={cfg[key]}: there are {count} CUDA devices. Nearest: {key}=cuda:{count - 1}"
             )
+    devices = [str(cfg[key]) for key in ("sim_device", "rl_device") if key in cfg]
+    if "sim" in cfg and cfg.sim == "warp" and len(set(devices)) > 1:
+        raise ConfigError(
+            f"sim=warp: sim_device={devices[0]} and rl_device={devices[1]} differ, but its state stays where physics "
+            f"runs. Nearest: rl_device={devices[0]}"
+        )
+
+
+def _why_none() -> str:
+    """What may be missing where PyTorch finds no GPU."""
+    import torch
+
+    if torch.version.cuda is None:
+        return f" (PyTorch {torch.__version__} was built without CUDA: install the CUDA build)"
+    return f" (no NVIDIA GPU, or a driver too old for CUDA {torch.version.cuda}: see what `nvidia-smi` says)"
 
 
 def fall_back_to_cpu(cfg: DictConfig, notes: list[str]) -> None:

@@ -23,7 +23,8 @@ def make_env(cfg: DictConfig, num_envs: int | None = None, contact_force: bool =
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     env = plain["task"]["env"]
-    device = str(cfg.sim_device)
+    # MuJoCo computes on the CPU and puts its state wherever learning wants it; other engines keep theirs where it is
+    device = str(cfg.rl_device if str(cfg.sim) == "mujoco" else cfg.sim_device)
     character = CharacterModel.load(plain["character"])
     library = MotionLibrary.from_config(plain["motion"], character, device)
     place = distributed.current().place
@@ -40,6 +41,8 @@ def make_env(cfg: DictConfig, num_envs: int | None = None, contact_force: bool =
             "device": device,
             "self_collision": bool(env.get("self_collision", False)),
             "contact_force": contact_force,
+            "nconmax": int(plain.get("nconmax") or 0),
+            "njmax": int(plain.get("njmax") or 0),
         },
     )
     task = HumanoidMM if str(plain["task"]["name"]) == "HumanoidMM" else HumanoidAMP

@@ -22,8 +22,12 @@ import torch
 import warp as wp
 from torch import Tensor
 
-wp.config.quiet = True  # before anything makes Warp start and introduce itself
+# Before anything makes Warp start: it introduces itself, and misses a GPU that nobody may have asked for.
+wp.config.log_level = wp.LOG_ERROR
+wp.init()
 import mujoco_warp as mjw  # noqa: E402
+
+wp.config.log_level = wp.LOG_WARNING
 
 from isaacmm.character import CharacterModel  # noqa: E402
 from isaacmm.errors import SimulatorError  # noqa: E402
@@ -56,11 +60,12 @@ class WarpSimulator:
         self.config = config
         self.num_envs = config.num_envs
         self.device = torch.device(config.device)
+        if self.device.type == "cuda" and self.device.index is None:
+            self.device = torch.device("cuda", 0)
         self.control_dt = config.control_dt
         self.capabilities = frozenset(
             {"push", "gains", "snapshot", "reset_rows"} | ({"contact_force"} if config.contact_force else set())
         )
-        wp.init()
         setup.check_device(self.device)
         self._on = wp.device_from_torch(self.device)
         self.mj_model = build_model(model, config)
@@ -103,11 +108,11 @@ class WarpSimulator:
         first = [0]
         for body in range(skeleton.num_bodies):
             first.append(first[-1] + skeleton.dof_bodies.count(body))
-        self._parent = wp.array(list(skeleton.parents), dtype=int)
-        self._body = wp.array(bodies, dtype=int)
-        self._first_dof = wp.array(first, dtype=int)
-        self._joint = wp.array(joints, dtype=int)
-        self._servo = wp.array(self._servo_ids, dtype=int)
+        self._parent: Any = wp.array(list(skeleton.parents), dtype=int)
+        self._body: Any = wp.array(bodies, dtype=int)
+        self._first_dof: Any = wp.array(first, dtype=int)
+        self._joint: Any = wp.array(joints, dtype=int)
+        self._servo: Any = wp.array(self._servo_ids, dtype=int)
         self._sensor = int(m.sensor(contact_sensor(skeleton.names[0])).adr[0]) if self.config.contact_force else 0
 
     def _allocate(self) -> None:
@@ -121,7 +126,7 @@ class WarpSimulator:
         names = ("qpos", "qvel", "ctrl", "qacc_warmstart", "xfrc_applied", "time", "xpos")
         self._mj: dict[str, Tensor] = {name: wp.to_torch(getattr(data, name)) for name in names}
         self._rot, self._vel, self._ang_vel = zeros(n, b, 4), zeros(n, b, 3), zeros(n, b, 3)
-        self._force = zeros(n if self.config.contact_force else 0, b, 3)
+        self._force = zeros(*((n, b) if self.config.contact_force else (0, 0)), 3)  # kernels go by its shape
         self._lost = zeros(n, dtype=torch.bool)
         self._targets = zeros(n, d)
         self._overflowed = zeros(1, dtype=torch.int32)
@@ -171,17 +176,27 @@ class WarpSimulator:
             "refresh": self._link_work,
         }
         graph = self._graphs.get(name)
-        if graph is None:
-            with wp.ScopedDevice(self._on):
-                if self._on.is_cuda:
-                    torch.cuda.synchronize(self.device)  # set-up only: Warp captures on a stream of its own
-                with wp.ScopedCapture(device=self._on) as capture:
-                    work[name]()
-            graph = self._graphs[name] = capture.graph
+        if graph is not None:
+            self._launch(graph)
+            return
+        # a graph has memory of its own, which it takes when it is first launched
+        with setup.explained(self.mj_model, self.config, self.nconmax, self.njmax), wp.ScopedDevice(self._on):
+            self._settle()
+            with wp.ScopedCapture(device=self._on) as capture:
+                work[name]()
+            self._launch(capture.graph)
+        self._graphs[name] = capture.graph
+
+    def _launch(self, graph: Any) -> None:
         if self._on.is_cuda:
             wp.capture_launch(graph, stream=self._stream())
         else:
             wp.capture_launch(graph)
+
+    def _settle(self) -> None:
+        """At set-up only: Warp fills and captures on a stream of its own, torch works on another."""
+        if self._on.is_cuda:
+            torch.cuda.synchronize(self.device)
 
     def _stream(self) -> Any:
         """Torch's current stream as Warp sees it: work of both is then done in the order it was asked for."""
@@ -339,6 +354,7 @@ class WarpSimulator:
             batched = ("actuator_gainprm", "actuator_biasprm", "dof_damping")
             with wp.ScopedDevice(self._on):
                 self._put_model(dict.fromkeys(batched, self.num_envs))
+                self._settle()
             self._graphs.clear()
         self._gains |= wanted
         if "kp" in wanted:
@@ -385,8 +401,8 @@ class WarpSimulator:
 
     def close(self) -> None:
         """See :meth:`isaacmm.sim.Simulator.close`."""
-        if self._on.is_cuda and not self._closed:
-            torch.cuda.synchronize(self.device)  # a graph still running must not lose its memory
+        if not self._closed:
+            self._settle()  # a graph still running must not lose its memory
         self._closed = True
         self._graphs = {}
         self._mj = {}

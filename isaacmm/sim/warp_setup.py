@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from importlib import metadata
@@ -19,7 +20,11 @@ INSTALL = "pip install 'mujoco-warp>=3.17,<4' 'warp-lang>=1.19,<2'"
 #: A character that collides with itself gets room for so many more contacts; no bound of theirs is of use.
 SELF_CONTACTS = 32
 #: Most points in which a geom touches a plane, by type; others get as many as a box.
-_POINTS = {mujoco.mjtGeom.mjGEOM_SPHERE: 1, mujoco.mjtGeom.mjGEOM_CAPSULE: 2, mujoco.mjtGeom.mjGEOM_ELLIPSOID: 1}
+_POINTS = {
+    mujoco.mjtGeom.mjGEOM_SPHERE: 1,
+    mujoco.mjtGeom.mjGEOM_CAPSULE: 2,
+    mujoco.mjtGeom.mjGEOM_ELLIPSOID: 1,
+}
 _BOX_POINTS = 4
 #: MuJoCo Warp's solver works in memory of its own, besides what the worlds keep (an estimate).
 _SCRATCH = 1.5
@@ -168,9 +173,7 @@ def _out_of_memory(error: BaseException) -> bool:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
 
 def overflow_message(bits: int, nconmax: int, njmax: int) -> str:
