@@ -31,11 +31,15 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.9,<4",
 ]
 
+# The versions that go with mujoco 3.17 and later 3.x; isaacmm/sim/warp_setup.py refuses others in words.
+WARP = ["mujoco-warp>=3.17,<4", "warp-lang>=1.19,<2"]
+
 EXTRAS_REQUIRE = {
-    "gpu": ["mujoco-warp>=3.17,<4", "warp-lang>=1.8"],
+    "gpu": WARP,
     "isaaclab": ["isaaclab>=3.0,<4"],  # Python 3.12 only
     "view": ["glfw>=2.7"],
-    "test": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.13"],
+    # Warp as well: the GPU simulator passes its contract on Warp's CPU device
+    "test": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.13", *WARP],
 }
 
 
