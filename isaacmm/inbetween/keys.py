@@ -83,7 +83,8 @@ class Gaps:
     def share(self) -> Tensor:
         """How far each frame is from the key before to the key after, ``[n, T]`` in [0, 1]."""
         start, end = self.seconds.gather(1, self.before), self.seconds.gather(1, self.after)
-        return ((self.seconds - start) / (end - start).clamp(min=1e-6)).clamp(0.0, 1.0)
+        share = ((self.seconds - start) / (end - start).clamp(min=1e-6)).clamp(0.0, 1.0)
+        return share.masked_fill(self.before == self.after, 0.0)
 
     def clock(self, anchor: Tensor, noise: Tensor) -> Tensor:
         """``[n, T, 5]``: known, seconds since frame ``anchor [n]``, seconds since and until a key, ``noise [n]``."""

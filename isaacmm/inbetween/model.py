@@ -54,7 +54,8 @@ class Inbetweener(nn.Module):
         known, noise = clock[..., 0:1], clock[..., 4:5]
         times = clock[..., 1:4].unsqueeze(-1) * self.waves
         waves = torch.cat((torch.sin(times), torch.cos(times)), dim=-1).flatten(-2)
-        told = torch.cat((waves, known, noise * 10.0, torch.sqrt(clock[..., 2:3] * clock[..., 3:4] + 1e-6)), dim=-1)
+        between = torch.relu(clock[..., 2:3] * clock[..., 3:4])  # outside the keys one of the two is negative
+        told = torch.cat((waves, known, noise * 10.0, torch.sqrt(between + 1e-6)), dim=-1)
         x = self.pose_in((frames - self.mean) / self.std) + self.clock_in(told)
         bias = (known.transpose(1, 2).unsqueeze(1) - 1.0) * 1e4  # [n, 1, 1, T]; finite, so that no row turns NaN
         seconds = clock[..., 1]
