@@ -20,6 +20,7 @@ number of the reference clips.
   seed=          of starting moments and commands (1)
   deterministic= True: the policy's best action; False: with its noise (True)
   scripts=       True: also play the held-out command scripts; False: do not (HumanoidMM: True)
+  tokenizer=     a run of task=MotionVQVAE: also tell how much of the clips' motion the policy does
   json=          also write the numbers, units and definitions to this file
   explain=True   print what every number means
 
@@ -47,13 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> None:
     from isaacmm.evaluate.session import number, open_checkpoint, split, truth, whole
 
-    own, rest = split(words, ("num_envs", "seconds", "seed", "deterministic", "scripts", "json", "explain"))
+    known = ("num_envs", "seconds", "seed", "deterministic", "scripts", "tokenizer", "json", "explain")
+    own, rest = split(words, known)
     num_envs = whole(own, "num_envs", 128, low=1)
     seconds = number(own, "seconds", 0.0, low=0.1) if "seconds" in own else None
     seed = whole(own, "seed", 1, low=0)
     deterministic, explain = truth(own, "deterministic", True), truth(own, "explain", False)
     scripts = truth(own, "scripts", True) if "scripts" in own else None
 
+    from isaacmm.evaluate.coverage import ROWS
     from isaacmm.evaluate.evaluation import evaluate
     from isaacmm.evaluate.metrics import definitions
 
@@ -66,6 +69,7 @@ def _run(words: list[str]) -> None:
         seed=seed,
         deterministic=deterministic,
         scripts=scripts,
+        tokenizer=own.get("tokenizer", ""),
     )
     samples = result.facts["samples"]
     print(f"{cfg.checkpoint} ({samples / 1e6:.2f} M samples)")
@@ -75,6 +79,9 @@ def _run(words: list[str]) -> None:
         print()
         for name, entry in definitions({**result.policy, **result.clips}).items():
             print(f"  {name} [{entry['unit'] or '1'}]: {entry['definition']}")
+        if result.coverage is not None:
+            for name, unit, _, text in ROWS:
+                print(f"  coverage, {name} [{unit or '1'}]: {text}")
     if "json" in own:
         result.save(Path(own["json"]))
         print(f"written: {own['json']}")

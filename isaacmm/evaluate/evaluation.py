@@ -21,6 +21,8 @@ from isaacmm.errors import CheckpointError, ConfigError, MotionError
 from isaacmm.evaluate import bins, metrics
 from isaacmm.evaluate.bins import Bins
 from isaacmm.evaluate.commanded import Obeyed, obey
+from isaacmm.evaluate.coverage import Coverage
+from isaacmm.evaluate.coverage import measure as cover
 from isaacmm.evaluate.metrics import METRICS, Values
 from isaacmm.evaluate.rollout import Rollout, record
 from isaacmm.evaluate.scripts import suite
@@ -48,6 +50,7 @@ class Evaluation:
         motions: the reference clips.
         bins: the numbers per kind of command; None where commands have no kinds.
         commands: how the held-out command scripts were followed; None where there are none for the task.
+        coverage: how much of what the clips do the policy does, by a tokenizer; None without one.
     """
 
     policy: Values
@@ -57,6 +60,7 @@ class Evaluation:
     motions: tuple[Motion, ...] = ()
     bins: Bins | None = None
     commands: Obeyed | None = None
+    coverage: Coverage | None = None
 
     def table(self) -> str:
         """The two columns side by side, with units."""
@@ -71,6 +75,8 @@ class Evaluation:
             lines += ["", "by command:", self.bins.table()]
         if self.commands is not None:
             lines += ["", "held-out command scripts:", self.commands.table()]
+        if self.coverage is not None:
+            lines += ["", self.coverage.table()]
         return "\n".join(lines)
 
     def headline(self) -> str:
@@ -92,6 +98,7 @@ class Evaluation:
             "metrics": metrics.definitions(names),
             **({} if self.bins is None else {"bins": self.bins.to_json()}),
             **({} if self.commands is None else {"commands": self.commands.to_json()}),
+            **({} if self.coverage is None else {"coverage": self.coverage.to_json()}),
         }
 
     def save(self, path: Path) -> None:
@@ -110,6 +117,7 @@ def evaluate(
     deterministic: bool = True,
     keep: int = KEEP,
     scripts: bool | None = None,
+    tokenizer: str = "",
     stopped: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Play the checkpoint ``content`` in episodes of ``seconds`` and measure; see :mod:`.metrics`.
@@ -124,6 +132,7 @@ def evaluate(
         keep: worlds whose frames are kept.
         scripts: also play the held-out command scripts (:mod:`.scripts`); None: where the task has such commands and
             there are worlds enough.
+        tokenizer: a run of task=MotionVQVAE, to measure coverage with (:mod:`.coverage`); empty: not.
         stopped: asked at every step; True ends early with what there is.
     """
     policy = Policy.from_checkpoint(content)
@@ -164,6 +173,8 @@ def evaluate(
             },
         )
         result.commands = followed
+        if tokenizer:
+            result.coverage = cover(tokenizer, rollout, env.library, Path(str(cfg.runs_dir)))
         return result
     finally:
         env.close()

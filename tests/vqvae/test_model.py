@@ -54,7 +54,7 @@ def test_a_norm_that_is_asked_for_is_there() -> None:
     torch.testing.assert_close(y.mean(1), torch.zeros(2, 10), rtol=0, atol=1e-5)
     torch.testing.assert_close(y.std(1, unbiased=False), torch.ones(2, 10), rtol=0, atol=1e-3)
     for norm, activation in (("LN", "relu"), ("none", "rlu")):
-        with pytest.raises(ConfigError, match="valid|did you mean"):
+        with pytest.raises(ConfigError, match=r"valid|did you mean"):
             network.encoder(5, 8, 4, 1, 1, 3, activation, norm)
 
 
