@@ -108,13 +108,15 @@ def _bars(axes: Any, evaluation: Mapping[str, float], name: str, label: str) -> 
 
 def _sticks(axes: Any, pack: ClipPack, found: Mapping[str, Windows]) -> None:
     """Side views, one moment beside the other, the real pose behind."""
+    from matplotlib.collections import LineCollection
+
     length = found["real"].pos.shape[1]
     shown: Sequence[int] = np.linspace(0, length - 1, 9).round().astype(int).tolist()
     places = {}
     for kind, windows in found.items():
         matrix = rotation.to_matrix(windows.rot)
         places[kind] = pack.kinematics(windows.pos, matrix, windows.offsets[:, None])[0][0].numpy()
-    height = float(places["real"][..., 2].max())
+    height, parents = float(places["real"][..., 2].max()), list(pack.skeleton.parents[1:])
     for column, frame in enumerate(shown):
         middle = places["real"][frame, 0]
         for row, kind in enumerate(("interpolation", "network")):
@@ -122,13 +124,14 @@ def _sticks(axes: Any, pack: ClipPack, found: Mapping[str, Windows]) -> None:
                 joints = places[who][frame] - middle * np.array([1.0, 1.0, 0.0])
                 x = joints[:, 0] + column * 1.15 * height
                 z = joints[:, 2] - row * 1.25 * height
-                for body, parent in enumerate(pack.skeleton.parents):
-                    if parent >= 0:
-                        alpha = 0.35 if who == "real" else 1.0
-                        axes.plot(x[[parent, body]], z[[parent, body]], color=_COLOURS[who], lw=width, alpha=alpha)
+                points = np.stack((x, z), axis=-1)
+                lines = np.stack((points[parents], points[1:]), axis=1)
+                alpha = 0.35 if who == "real" else 1.0
+                axes.add_collection(LineCollection(lines, colors=_COLOURS[who], lw=width, alpha=alpha))
         axes.text(column * 1.15 * height, height * 1.1, f"{frame / pack.fps:.2f} s", fontsize=7, ha="center")
     for row, kind in enumerate(("interpolation", "network")):
         axes.text(-0.75 * height, (0.5 - row * 1.25) * height, f"{kind}\n(grey: real)", fontsize=8, ha="center",
                   color=_COLOURS[kind])  # fmt: skip
+    axes.autoscale_view()
     axes.set_aspect("equal")
     axes.axis("off")

@@ -195,7 +195,9 @@ def filler(model: nn.Module) -> Fill:
     def fill(windows: Windows, gaps: Gaps, anchor: Tensor, noise: Tensor) -> Windows:
         here, turn, start = windows.moved(anchor)
         frames = encode(*_frames(interpolate(here, gaps)))
-        pos, rot = decode(model(frames.to(device), gaps.clock(anchor, noise).to(device)).cpu())
+        with torch.no_grad():
+            out = model(frames.to(device), gaps.clock(anchor, noise).to(device)).cpu()
+        pos, rot = decode(out)
         return replace(windows, pos=pos, rot=rot).moved_back(turn, start)
 
     return fill
