@@ -378,7 +378,14 @@ def _mirror_index(name: str, names: tuple[str, ...]) -> int:
     """Index of the body or hinge on the other side; the thing itself where it has no side."""
     for left, right in _SIDES:
         for a, b in ((left, right), (right, left)):
-            other = name.replace(a, b, 1)
-            if other != name and other in names:
-                return names.index(other)
+            at = name.find(a)
+            while at >= 0:  # upper_leg_l: not the first "_l"
+                other = name[:at] + b + name[at + len(a) :]
+                if other in names:
+                    return names.index(other)
+                at = name.find(a, at + 1)
+    swap = {"l": "r", "r": "l", "L": "R", "R": "L"}
+    for other in (swap.get(name[:1], "?") + name[1:], name[:-1] + swap.get(name[-1:], "?")):  # lfemur, Arm.L
+        if other in names:
+            return names.index(other)
     return names.index(name)

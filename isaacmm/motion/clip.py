@@ -121,26 +121,10 @@ class Motion:
         )
 
     def mirror(self) -> Motion:
-        """The clip reflected at the x-z plane: left and right limbs swap.
+        """The clip reflected at the x-z plane: left and right limbs swap (:mod:`isaacmm.motion.mirroring`)."""
+        from isaacmm.motion.mirroring import mirrored
 
-        A reflection y -> -y turns a rotation with axis (x, y, z) into one with axis (-x, y, -z).
-        """
-        order = list(self.skeleton.mirror_bodies)
-        flip_pos = self.root_pos.new_tensor([1.0, -1.0, 1.0])
-        flip_rot = self.root_rot.new_tensor([-1.0, 1.0, -1.0, 1.0])
-        joints = [b - 1 for b in order[1:]]
-        swapped_tags = tuple(
-            tag.replace("left", "\0").replace("right", "left").replace("\0", "right") for tag in self.tags
-        )
-        return replace(
-            self,
-            root_pos=self.root_pos * flip_pos,
-            root_rot=self.root_rot * flip_rot,
-            joint_rot=self.joint_rot[:, joints] * flip_rot,
-            contacts=None if self.contacts is None else self.contacts.flip(-1),
-            name=f"{self.name}_mirrored" if self.name else "",
-            tags=swapped_tags,
-        )
+        return mirrored(self)
 
     @staticmethod
     def concatenate(motions: Sequence[Motion], name: str = "") -> Motion:

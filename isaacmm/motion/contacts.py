@@ -92,8 +92,11 @@ def feet_of(who: CharacterModel | Skeleton, names: Sequence[str] | None = None) 
     return Feet(tuple(names), tuple(map(tuple, groups)), torch.tensor(places), False)
 
 
+_PARTS = "hip|femur|tibia|foot|toe|knee|ankle|leg|clavicle|humerus|radius|wrist|hand|finger|thumb|shoulder|elbow|arm"
+
+
 def side_of(name: str) -> str:
-    """``left``, ``right``, or ``""`` for a name that has no side: LeftFoot, foot_l, L_Ankle, mixamorig:LeftFoot."""
+    """``left``, ``right``, or ``""`` for a name without: LeftFoot, foot_l, L_Ankle, mixamorig:LeftFoot, lfemur."""
     bare = name.rsplit(":", 1)[-1]
     for side in ("left", "right"):
         if side in bare.lower():
@@ -101,7 +104,7 @@ def side_of(name: str) -> str:
     for letter, side in (("l", "left"), ("r", "right")):
         if re.search(rf"(^{letter}[_. ])|([_. ]{letter}$)|([_. ]{letter}[_. ])", bare, re.IGNORECASE):
             return side
-        if re.match(rf"{letter.upper()}[A-Z]", bare):
+        if re.match(rf"{letter.upper()}[A-Z]|{letter}({_PARTS})", bare):
             return side
     return ""
 
