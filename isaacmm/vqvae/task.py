@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from isaacmm.vqvae.baseline import PatchQuantizer
 from isaacmm.vqvae.features import MotionFeatures, Start
 from isaacmm.vqvae.model import MotionVQVAE, Shape, temporal_difference
 
+log = logging.getLogger(__name__)
+
 NAME = "MotionVQVAE"
 KINDS = ("l1", "smooth_l1", "l2")
 #: Every so many frames body positions are compared while learning: neighbours say the same.
 _POSITION_STRIDE = 4
-#: The borders of windows that were decoded one by one, as a common way to do it (frames).
-_WINDOW = 32
 
 
 def make(cfg: DictConfig) -> VQVAETask:
@@ -82,6 +83,8 @@ class VQVAETask:
         )
         learned, held = split_clips([clip.name for clip in clips], float(s["held_out"]), seed)
         self.held_out = bool(held)
+        if not held:
+            log.warning("there are too few clips to hold one out: figures are of what was learned")
         self.learned = [clips[i] for i in learned]
         self.judged = [clips[i] for i in held] if held else self.learned
         features = [self.spec.extract(clip) for clip in self.learned]
@@ -96,6 +99,12 @@ class VQVAETask:
         )
         self.truth = [self.spec.extract(clip) for clip in self.judged]
         self.normal = normal
+        weight = torch.ones(self.spec.size)
+        for piece in self.spec.slices:
+            if piece.name.startswith("root"):
+                weight[piece.start : piece.stop] = float(s["loss"]["root"])
+        #: what each number counts in the losses, 1 on average
+        self.weight = weight / weight.mean()
         self._baseline: dict[str, float] | None = None
 
     @property
@@ -152,9 +161,9 @@ class VQVAETask:
         return total, {name: value.detach() for name, value in parts.items()}
 
     def _gap(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.kind == "l1":
-            return functional.l1_loss(a, b)
-        return functional.smooth_l1_loss(a, b) if self.kind == "smooth_l1" else functional.mse_loss(a, b)
+        kinds = {"l1": functional.l1_loss, "smooth_l1": functional.smooth_l1_loss, "l2": functional.mse_loss}
+        gap: Tensor = kinds[self.kind](a, b, reduction="none")
+        return (gap * self.weight.to(gap)).mean()
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:

@@ -151,7 +151,7 @@ def test_windows_must_be_whole_tokens(clips: list[Motion]) -> None:
     with pytest.raises(ConfigError, match="multiple of 4"):
         VQVAETask(settings(window=30), clips, 1)
     with pytest.raises(ConfigError, match="smooth_l1"):
-        VQVAETask(settings(loss={"kind": "smoothl1", "velocity": 0.5, "position": 0.0}), clips, 1)
+        VQVAETask(settings(loss={"kind": "smoothl1", "root": 1.0, "velocity": 0.5}), clips, 1)
 
 
 def test_patches_are_a_baseline_that_gets_better_with_layers(clips: list[Motion]) -> None:
