@@ -206,50 +206,21 @@ class Skeleton:
             for k in range(count):
                 dof[..., [c[k] for c in chains]] = angles[..., k]
         dof = self._nearest_turn(dof)
-        other = self._nearest_turn(self._other_triples(dof))
-        triples = self._triples
+        other = self._nearest_turn(self.other_triples(dof))
+        triples = self.triples
         better = self._excess(other) + 1e-4 < self._excess(dof)
         dof[..., triples] = torch.where(better.unsqueeze(-1), other[..., triples], dof[..., triples])
         return dof
 
-    def joint_rot_to_dof_curves(self, joint_rot: Tensor) -> Tensor:
-        """As :meth:`joint_rot_to_dofs` for a clip ``[T, J, 4]``: angles ``[T, D]`` that do not jump.
-
-        Of the two triples of a three-hinge joint each frame gets the one nearer to the frame before.
-        The way from one triple to the other keeps distances, so whether a step changes over does not
-        depend on where it starts; what remains free, for the clip as a whole, is chosen by the limits.
-        """
-        dof = self.joint_rot_to_dofs(joint_rot)
-        if dof.shape[0] < 2:
-            return dof
-        triples = self._triples
-        other = self._other_triples(dof)
-        before, stay, change = dof[:-1, triples], dof[1:, triples], other[1:, triples]
-        far = rotation.wrap_angle(stay - before).square().sum(-1)
-        near = rotation.wrap_angle(change - before).square().sum(-1)
-        changed = (torch.cumsum(near < far, dim=0) % 2 == 1).unsqueeze(-1)
-        dof[1:, triples] = torch.where(changed, change, stay)
-
-        def unrolled(angles: Tensor) -> Tensor:
-            steps = rotation.wrap_angle(angles[1:] - angles[:-1])
-            curves = torch.cat((angles[:1], angles[:1] + torch.cumsum(steps, dim=0)), dim=0)
-            middle = self.dof_limits.to(curves).mean(dim=1)
-            return curves + 2.0 * math.pi * torch.round((middle - curves.mean(dim=0)) / (2.0 * math.pi))
-
-        dof, other = unrolled(dof), unrolled(self._other_triples(dof))
-        better = self._excess(other).sum(dim=0) + 1e-4 < self._excess(dof).sum(dim=0)
-        dof[:, triples] = torch.where(better[:, None], other[:, triples], dof[:, triples])
-        return dof
-
     @cached_property
-    def _triples(self) -> Tensor:
+    def triples(self) -> Tensor:
         """``[n, 3]`` hinges of the joints that have three."""
         chains = [chain for chain in self._chains.values() if len(chain) == 3]
         return torch.tensor(chains, dtype=torch.long, device=self.device).reshape(-1, 3)
 
-    def _other_triples(self, dof: Tensor) -> Tensor:
+    def other_triples(self, dof: Tensor) -> Tensor:
         """The other angles that make the same rotations: ``(x + pi, pi - y, z + pi)`` for ``(x, y, z)``."""
-        first, middle, last = self._triples.unbind(-1)
+        first, middle, last = self.triples.unbind(-1)
         other = dof.clone()
         other[..., first] += math.pi
         other[..., middle] = math.pi - dof[..., middle]
@@ -259,7 +230,7 @@ class Skeleton:
     def _excess(self, dof: Tensor) -> Tensor:
         """By how much each three-hinge joint is outside its limits, ``[..., n]`` rad."""
         low, high = self.dof_limits.to(dof).unbind(-1)
-        return ((low - dof).clamp(min=0.0) + (dof - high).clamp(min=0.0))[..., self._triples].sum(-1)
+        return ((low - dof).clamp(min=0.0) + (dof - high).clamp(min=0.0))[..., self.triples].sum(-1)
 
     def _nearest_turn(self, dof: Tensor) -> Tensor:
         """Whole turns added so that every angle is within half a turn of the middle of its limits."""

@@ -21,22 +21,23 @@ _OUTSIDE = 20.0
 
 
 def dof_curves(skeleton: Skeleton, joint_rot: Tensor, fps: float = 30.0) -> Tensor:
-    """Hinge angles ``[T, D]`` rad of joint rotations ``[T, J, 4]``.
+    """Hinge angles ``[T, D]`` rad of joint rotations ``[T, J, 4]``, as :meth:`Skeleton.joint_rot_to_dofs` of every
+    frame, but without jumps.
 
-    As :meth:`Skeleton.joint_rot_to_dof_curves`, which it returns unchanged where that keeps the limits to half a
-    radian; otherwise with the sequence of triples that costs least in steps and time outside the limits, by the
-    shortest path through both triples of every frame (Viterbi; forward and backward costs by parallel min-plus scans).
+    :func:`nearest_curves` where these keep the limits to half a radian; otherwise with the sequence of triples that
+    costs least in steps and time outside the limits, by the shortest path through both triples of every frame
+    (Viterbi; forward and backward costs by parallel min-plus scans).
     """
-    curves = skeleton.joint_rot_to_dof_curves(joint_rot)
+    curves = nearest_curves(skeleton, joint_rot)
     low, high = skeleton.dof_limits.to(curves).unbind(-1)
     far = torch.maximum(low - curves, curves - high).amax(dim=0) > 0.5
-    triples = skeleton._triples
+    triples = skeleton.triples
     chosen = far[triples].any(dim=1) if len(triples) else torch.zeros(0, dtype=torch.bool)
     if len(curves) < 2 or not bool(chosen.any()):
         return curves
     triples = triples[chosen]
     middle = skeleton.dof_limits.to(curves).mean(dim=1)
-    turned = [middle + rotation.wrap_angle(d - middle) for d in (curves, skeleton._other_triples(curves))]
+    turned = [middle + rotation.wrap_angle(d - middle) for d in (curves, skeleton.other_triples(curves))]
     both = torch.stack([d[:, triples] for d in turned], dim=2)  # [T, n, 2, 3]
     over = torch.maximum(low[triples][None, :, None] - both, both - high[triples][None, :, None]).clamp(min=0.0)
     outside = over.square().sum(-1) * (_OUTSIDE / fps)
@@ -51,6 +52,40 @@ def dof_curves(skeleton: Skeleton, joint_rot: Tensor, fps: float = 30.0) -> Tens
     return result
 
 
+def nearest_curves(skeleton: Skeleton, joint_rot: Tensor) -> Tensor:
+    """Hinge angles ``[T, D]`` rad that follow the nearer triple from frame to frame.
+
+    The way from one triple to the other keeps distances, so whether a step changes over does not depend on where
+    it starts; what remains free, for the clip as a whole, is chosen by the limits.
+    """
+    dof = skeleton.joint_rot_to_dofs(joint_rot)
+    if dof.shape[0] < 2:
+        return dof
+    triples = skeleton.triples
+    other = skeleton.other_triples(dof)
+    before, stay, change = dof[:-1, triples], dof[1:, triples], other[1:, triples]
+    far = rotation.wrap_angle(stay - before).square().sum(-1)
+    near = rotation.wrap_angle(change - before).square().sum(-1)
+    changed = (torch.cumsum(near < far, dim=0) % 2 == 1).unsqueeze(-1)
+    dof[1:, triples] = torch.where(changed, change, stay)
+    low, high = skeleton.dof_limits.to(dof).unbind(-1)
+    middle = 0.5 * (low + high)
+
+    def unrolled(angles: Tensor) -> Tensor:
+        steps = rotation.wrap_angle(angles[1:] - angles[:-1])
+        return _centred(torch.cat((angles[:1], angles[:1] + torch.cumsum(steps, dim=0))), middle)
+
+    dof, other = unrolled(dof), unrolled(skeleton.other_triples(dof))
+    better = _beyond(other, low, high)[triples].sum(-1) + 1e-4 < _beyond(dof, low, high)[triples].sum(-1)
+    dof[:, triples] = torch.where(better[:, None], other[:, triples], dof[:, triples])
+    return dof
+
+
+def _centred(curves: Tensor, middle: Tensor) -> Tensor:
+    """Whole turns added to each curve ``[T, ...]``, so that its mean is nearest to ``middle``."""
+    return curves + 2.0 * math.pi * torch.round((middle - curves.mean(dim=0)) / (2.0 * math.pi))
+
+
 def _beyond(dof: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Sum over the clip of how far each hinge is outside its limits, ``[D]``."""
     return torch.maximum(low - dof, dof - high).clamp(min=0.0).sum(dim=0)
@@ -62,8 +97,7 @@ def _unrolled(angles: Tensor, middle: Tensor) -> Tensor:
     jumps = ((angles[1:] - angles[:-1]).abs() > 1.5 * math.pi).any(dim=0)
     steps = rotation.wrap_angle(angles[1:] - angles[:-1])
     smooth = torch.cat((angles[:1], angles[:1] + steps.cumsum(dim=0)))
-    smooth = smooth + 2 * math.pi * torch.round((middle - smooth.mean(dim=0)) / (2 * math.pi))
-    return torch.where(jumps, smooth, angles)
+    return torch.where(jumps, _centred(smooth, middle), angles)
 
 
 def _cheapest(states: Tensor, steps: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def test_the_path_found_is_the_cheapest_of_all() -> None:
 
 def test_ordinary_clips_keep_their_curves(humanoid: CharacterModel, make_motion: Callable[..., Motion]) -> None:
     motion = make_motion(frames=90)
-    torch.testing.assert_close(motion.dof_pos(), humanoid.skeleton.joint_rot_to_dof_curves(motion.joint_rot))
+    torch.testing.assert_close(motion.dof_pos(), angles.nearest_curves(humanoid.skeleton, motion.joint_rot))
 
 
 def test_a_leg_over_the_pole_comes_back_within_its_limits(humanoid: CharacterModel) -> None:
@@ -63,7 +63,7 @@ def test_the_recorded_backflip(recorded_motions: Path, humanoid: CharacterModel)
     def beyond(dof: torch.Tensor) -> float:
         return math.degrees(float(torch.maximum(low - dof, dof - high).clamp(min=0.0).mean()))
 
-    assert beyond(humanoid.skeleton.joint_rot_to_dof_curves(motion.joint_rot)) > 10.0
+    assert beyond(angles.nearest_curves(humanoid.skeleton, motion.joint_rot)) > 10.0
     assert beyond(motion.dof_pos()) < 0.5
     pos, rot = motion.fk()
     mass = humanoid.body_mass
