@@ -183,6 +183,14 @@ def _uses(page: Page) -> list[tuple[str, str]]:
         ),
         ("policy.json", ""),
         (
+            "command.onnx",
+            "<p>From what the character is asked to do to the numbers its policy is told: run it once per control "
+            "step, keep its <code>next_state</code> for the next one, and put its <code>condition</code> into the policy's "
+            "observation. <code>policy.json</code>, under <code>command</code>, names every input and output.</p>",
+        ),
+        ("matching.npz", "<p>The clips of the policy's twin; <code>policy.json</code>, under <code>twin</code>, says "
+         "how it plays them.</p>"),
+        (
             "videos/*.mp4",
             "<p>Films. Another one: "
             f"<code>python launch.py task={task} test=True checkpoint={name} capture_video=True</code></p>",
@@ -194,6 +202,7 @@ def _uses(page: Page) -> list[tuple[str, str]]:
             f"<code>python -m isaacmm.export checkpoint={name}</code></p>",
         ),
         ("evaluation.json", "<p>The numbers above, with units and definitions.</p>"),
+        ("steering.json", "<p>How well commands were followed, with units and definitions.</p>"),
         ("summaries/progress.csv", "<p>Every number of every iteration; also for TensorBoard.</p>"),
         ("config.yaml", "<p>The complete configuration.</p>"),
         ("log.txt", ""),

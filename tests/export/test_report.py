@@ -65,7 +65,7 @@ def progress(path: Path, rows: int = 40) -> Path:
 
 
 def test_a_page_of_everything(tmp_path: Path, evaluation: Evaluation) -> None:
-    for name in ("motions/policy_1.bvh", "motions/a b.bvh", "policy.onnx", "videos/film.mp4", "nn/last.pth"):
+    for name in ("motions/policy_1.bvh", "motions/a b.bvh", "policy.onnx", "command.onnx", "videos/film.mp4", "nn/last.pth"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 100)
     rows = curves.read_progress(progress(tmp_path / "summaries" / "progress.csv"))
