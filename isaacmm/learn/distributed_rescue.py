@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from isaacmm.errors import CheckpointError
-from isaacmm.learn import checkpoint, distributed_state
+from isaacmm.learn import checkpoint, distributed_state, distributed_watch
 from isaacmm.learn.distributed import Team, TorchTeam
 from isaacmm.learn.distributed_watch import Watch
 
@@ -40,7 +40,7 @@ def watched(agent: Any, cfg: DictConfig, run: Run, team: Team) -> Iterator[Watch
         print(f"\nerror: {text}", file=sys.stderr, flush=True)
 
     # gloo gives up by itself after the team's timeout; a process stuck on a GPU is ended a little later
-    with Watch(team.timeout * 1.2 + 10.0, last_words) as watch:
+    with Watch(team.timeout * 1.2 + 10.0, last_words, distributed_watch.GRACE) as watch:
         try:
             yield watch
         except Exception:

@@ -152,3 +152,11 @@ def fail_in_the_second(words: list[str]) -> int:
 
     with mock.patch.object(HumanoidAMP, "step", fail):
         return main(words)
+
+
+def impatient(words: list[str]) -> int:
+    """Train; not half a minute but a second is given to who was asked to stop."""
+    from isaacmm.learn import distributed_watch
+
+    with mock.patch.object(distributed_watch, "GRACE", 1.0):
+        return main(words)

@@ -101,7 +101,8 @@ def begin(start: dict[str, Any], name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("task", ["HumanoidAMP", "HumanoidMM"])
 def test_weights_are_alike_and_worlds_are_not(launcher: Launcher, tmp_path: Path, task: str) -> None:
-    changes = {"train__params__config__parallel_update": True, "multi_gpu": True, "max_iterations": 4}
+    changes: dict[str, Any] = {"train__params__config__parallel_update": True, "multi_gpu": True, "max_iterations": 4}
+    changes["shard_clips"] = task == "HumanoidAMP"
     words = words_for(tmp_path, task=task, **changes, experiment="both")
     if task == "HumanoidMM":
         words = [word for word in words if "resample_seconds" not in word]
@@ -193,6 +194,25 @@ def test_a_process_that_hangs_is_not_waited_for(launcher: Launcher, tmp_path: Pa
         second.wait()
     said = first.output.read_text()
     assert "did not answer in time" in said and "the last complete one" in said, said
+    assert checkpoint.load(run / "nn" / "last.pth")["counters"]["iteration"] == int(rows(run)[-1]["iteration"])
+
+
+def test_asked_to_stop_while_another_hangs(launcher: Launcher, tmp_path: Path) -> None:
+    """Blocked in an exchange, no handler of Python's runs; the watch hears the signal, saves and ends the process."""
+    words = words_for(tmp_path, multi_gpu=True, max_iterations=100_000, experiment="blocked")
+    run = tmp_path / "runs" / "blocked"
+    first, second = launcher.team(words, tmp_path, call="tests.learn.distributed_children:impatient")
+    first.wait_for_lines(run / "summaries" / "progress.csv", 3)
+    second.signal(signal.SIGSTOP)
+    try:
+        time.sleep(1.0)
+        first.signal(signal.SIGTERM)
+        assert first.wait(60.0) == 1
+    finally:
+        second.signal(signal.SIGKILL)
+        second.wait()
+    said = first.output.read_text()
+    assert "process 0 was asked to stop and cannot" in said and "the last complete one" in said, said
     assert checkpoint.load(run / "nn" / "last.pth")["counters"]["iteration"] == int(rows(run)[-1]["iteration"])
 
 
