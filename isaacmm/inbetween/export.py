@@ -21,6 +21,7 @@ from isaacmm import __version__
 from isaacmm.export import ExportError
 from isaacmm.export.contract import to_text
 from isaacmm.export.graph import OPSET, session
+from isaacmm.inbetween.half import half
 from isaacmm.inbetween.keys import CLOCK
 from isaacmm.inbetween.masks import LONGEST, LONGEST_GAP, PAST
 from isaacmm.inbetween.model import Inbetweener
@@ -29,6 +30,8 @@ from isaacmm.skeleton import Skeleton
 
 #: Largest difference to torch that is still rounding (parts of rotation matrices, m).
 TOLERANCE = 1e-4
+#: The same of the file of half the size (a degree is 0.017): below what a joint's millimetres would show.
+HALF_TOLERANCE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,21 @@ class Exported:
     """Attributes:
     path, sidecar: the files.
     difference: largest difference of any output between onnxruntime and torch.
+    half: the same network in half the bytes, or None where it would not compute the same; and its difference.
     """
 
     path: Path
     sidecar: Path
     difference: float
+    half: Path | None
+    half_difference: float
 
     def summary(self) -> str:
         """One line."""
+        small = f"; {self.half.name} by {self.half_difference:.1e}" if self.half else ""
         return (
-            f"{self.path.name} and {self.sidecar.name}: onnxruntime and torch differ by at most {self.difference:.1e}"
+            f"{self.path.name} and {self.sidecar.name}: onnxruntime and torch differ by at most "
+            f"{self.difference:.1e}{small}"
         )
 
 
@@ -84,10 +92,20 @@ def export(
     }  # fmt: skip
     with atomic(path) as file:
         file.write(data)
+    small = half(data)
+    loss = compare(small, net, probes)
+    small_path = path.with_name(f"{path.stem}_fp16.onnx") if loss <= HALF_TOLERANCE else None
+    if small_path is not None:
+        with atomic(small_path) as file:
+            file.write(small)
+        sidecar["network"]["half_size"] = {
+            "file": small_path.name, "largest_difference_to_training": float(f"{loss:.3g}"),
+            "note": "weights are stored as float16; inputs, outputs and arithmetic are float32",
+        }  # fmt: skip
     text = path.with_suffix(".json")
     with atomic(text) as file:
         file.write(to_text(json.loads(json.dumps(sidecar))).encode())
-    return Exported(path, text, difference)
+    return Exported(path, text, difference, small_path, loss)
 
 
 def to_onnx(net: Inbetweener, frames: Tensor, clock: Tensor) -> bytes:

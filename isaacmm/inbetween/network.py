@@ -156,6 +156,10 @@ def find(word: str, motion: Motion, runs_dir: Path) -> tuple[Network | None, str
 
 def advice(motion: Motion) -> str:
     """How to get a network for a clip."""
+    from isaacmm.character import CharacterModel
+
+    if motion.skeleton.names == CharacterModel.load("humanoid").skeleton.names:
+        return f"Train one on clips of the character: python launch.py task={NAME} (motion=FOLDER: on your own)"
     return (
         f"Train one on clips of this skeleton: python launch.py task={NAME} task.skeleton=own motion=FOLDER; or put "
         "the clip onto the character first: python -m isaacmm.motion retarget"

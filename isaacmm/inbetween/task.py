@@ -166,7 +166,7 @@ class InbetweenTask:
                 model_ema, folder / "inbetween.onnx", self.pack.skeleton, float(self.pack.fps), probes, facts
             )
             log.warning(done.summary())
-            files += [done.path, done.sidecar]
+            files += [done.path, done.sidecar, *([done.half] if done.half else [])]
         return files
 
     def meta(self) -> dict[str, Any]:

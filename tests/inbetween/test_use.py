@@ -66,6 +66,9 @@ def test_it_learns_and_leaves_its_results(tmp_path: Path) -> None:
     sidecar = json.loads((tmp_path / "inbetween.json").read_text())
     assert sidecar["network"]["largest_difference_to_training"] < export.TOLERANCE
     assert [b["name"] for b in sidecar["bodies"]] == list(motions[0].skeleton.names)
+    assert sidecar["network"]["half_size"]["largest_difference_to_training"] < export.HALF_TOLERANCE
+    sizes = [(tmp_path / name).stat().st_size for name in ("inbetween.onnx", "inbetween_fp16.onnx")]
+    assert sizes[1] < 0.8 * sizes[0]  # smaller networks than the default one are half constants that stay
 
 
 def test_short_clips_are_refused_with_a_number() -> None:
