@@ -59,9 +59,7 @@ class WarpSimulator:
         self.model = model
         self.config = config
         self.num_envs = config.num_envs
-        self.device = torch.device(config.device)
-        if self.device.type == "cuda" and self.device.index is None:
-            self.device = torch.device("cuda", 0)
+        self.device = torch.device("cuda:0" if config.device == "cuda" else config.device)
         self.control_dt = config.control_dt
         self.capabilities = frozenset(
             {"push", "gains", "snapshot", "reset_rows"} | ({"contact_force"} if config.contact_force else set())
