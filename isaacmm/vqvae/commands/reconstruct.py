@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from isaacmm.errors import MotionError
+from isaacmm.motion.clip import Motion
 from isaacmm.motion.commands import batch
 from isaacmm.motion.io import registry
-from isaacmm.vqvae import measure
+from isaacmm.vqvae import measure, picture
 from isaacmm.vqvae.commands import shared
 from isaacmm.vqvae.tokens import Tokens
 
@@ -24,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     batch.add_clips(parser, out="clip, or folder for several")
     parser.set_defaults(to="bvh")
     parser.add_argument("--without-quantizer", action="store_true", help="keep the latent vectors as they are")
+    parser.add_argument("--picture", type=Path, help="PNG: moments of each clip above what came back (at most 4 clips)")
     parser.add_argument("--original", action="store_true", help="also write the clip as the tokenizer sees it")
 
 
@@ -32,7 +35,7 @@ def run(given: argparse.Namespace) -> int:
     tokenizer = shared.open_tokenizer(given)
     character = shared.character_of(tokenizer)
     given.out = given.out or Path()
-    paths = batch.files(given)
+    paths, shown = batch.files(given), list[tuple[Motion, Motion]]()
 
     def work(path: Path) -> batch.Result:
         clips = shared.read(path, given, tokenizer, character)
@@ -47,6 +50,7 @@ def run(given: argparse.Namespace) -> int:
             registry.write(made, target)
             if given.original:
                 clip.resample(tokenizer.spec.fps).save(target.with_name(f"{target.stem}_original{target.suffix}"))
+            shown.append((clip.resample(tokenizer.spec.fps), made))
             values[clip.name] = figures
             text = ", ".join(f"{figures[k]:.1f} {u}" for k, u in (
                 ("mpjpe_mm", "mm per joint"), ("rotation_deg", "degrees"), ("drift_1s_mm", "mm drift in a second")
@@ -61,4 +65,11 @@ def run(given: argparse.Namespace) -> int:
             lines.append(line)
         return {"clips": values, "text": "\n".join(lines)}
 
-    return batch.each(given, paths, work, lambda result: str(result["text"]))
+    code = batch.each(given, paths, work, lambda result: str(result["text"]))
+    if given.picture is not None and shown:
+        if tokenizer.spec.skeleton.names != character.skeleton.names:
+            raise MotionError("--picture: only the character can be drawn, and this tokenizer is for another skeleton")
+        picture.compare(given.picture, character, shown[:4])
+        if not given.json:
+            print(f"wrote {given.picture}")
+    return code
