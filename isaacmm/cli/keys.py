@@ -111,6 +111,7 @@ RULES: dict[str, Rule] = {
     _ENV + "termination.head_height": _at_least_zero(),
     _ENV + "reset": _one_of("random", "matched", "default"),
     # fits (isaacmm.learn.fit)
+    "task.held_out": Rule("text"),  # a share, or a pattern of names
     "train.max_steps": _whole(),
     "train.learning_rate": Rule("number", low=0, high=1, above=True),
     "train.warmup_steps": _whole(low=0),

@@ -13,7 +13,7 @@ from torch import Tensor
 from isaacmm.character import CharacterModel
 from isaacmm.errors import ConfigError, MotionError
 from isaacmm.inbetween import mirror
-from isaacmm.inbetween.keys import Windows
+from isaacmm.inbetween.keys import Windows, forward_axis
 from isaacmm.inbetween.pose import Kinematics, local_rotations
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.contacts import Feet, contacts, feet_of
@@ -49,6 +49,7 @@ class ClipPack:
         self.lengths = lengths
         self.clip = torch.repeat_interleave(torch.arange(len(motions)), lengths)
         self.left = torch.cat([torch.arange(int(n), 0, -1) for n in lengths])
+        self.forward = forward_axis(self.pos, self.rot[:, 0])
         self.kinematics = Kinematics(first.parents)
         self.feet: Feet | None = None
         self.touching: Tensor | None = None
@@ -85,7 +86,7 @@ class ClipPack:
     def windows(self, starts: Tensor, length: int) -> Windows:
         """Windows of ``length`` frames from ``starts [n]``."""
         frames = starts[:, None] + torch.arange(length)
-        return Windows(self.pos[frames], self.rot[frames], self.offsets[self.clip[starts]])
+        return Windows(self.pos[frames], self.rot[frames], self.offsets[self.clip[starts]], self.forward)
 
 
 def check_skeleton(motion: Motion, skeleton: Skeleton) -> None:

@@ -58,8 +58,8 @@ class Exported:
 
 
 def export(
-    model: Inbetweener, path: Path, skeleton: Skeleton, fps: float, probes: list[tuple[Tensor, Tensor]],
-    facts: Mapping[str, Any],
+    model: Inbetweener, path: Path, skeleton: Skeleton, fps: float, forward: list[float],
+    probes: list[tuple[Tensor, Tensor]], facts: Mapping[str, Any],
 ) -> Exported:  # fmt: skip
     """Write ``path`` and its sidecar ``.json``, and compare with torch on ``probes``.
 
@@ -68,6 +68,7 @@ def export(
         path: of the ``.onnx``.
         skeleton: for the sidecar.
         fps: it learned at.
+        forward: the root's own axis that points ahead.
         probes: ``(frames [n, T, F], clock [n, T, 5])`` of several ``n`` and ``T``.
         facts: for the sidecar's ``training``.
 
@@ -85,7 +86,7 @@ def export(
             f"{path.name} differs from the network by {difference:.2e} (more than {TOLERANCE:.0e}), so it is not used. "
             f"It is kept as {wrong} to look at; please report it with your versions of torch and onnxruntime"
         )
-    sidecar = contract(net, skeleton, fps, facts)
+    sidecar = contract(net, skeleton, fps, forward, facts)
     sidecar["network"] |= {
         "file": path.name, "opset": OPSET, "sha256": hashlib.sha256(data).hexdigest(),
         "largest_difference_to_training": float(f"{difference:.3g}"),
@@ -136,7 +137,9 @@ def compare(data: bytes, net: Inbetweener, probes: list[tuple[Tensor, Tensor]]) 
     return worst
 
 
-def contract(net: Inbetweener, skeleton: Skeleton, fps: float, facts: Mapping[str, Any]) -> dict[str, Any]:
+def contract(
+    net: Inbetweener, skeleton: Skeleton, fps: float, forward: list[float], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """What every number means, as plain data."""
     size = len(net.mean)
     return {
@@ -158,8 +161,9 @@ def contract(net: Inbetweener, skeleton: Skeleton, fps: float, facts: Mapping[st
             "it: root position linearly, rotations by slerp",
             "meaning_of_output": "keys unchanged (where noise is 0), other frames corrected; the columns want "
             "Gram-Schmidt",
-            "placed": "one key is the anchor: its root over x = y = 0, turned about z so that the root's +x axis "
-            "points to +x on the ground",
+            "placed": "one key is the anchor: its root over x = y = 0, turned about z so that the root's axis "
+            "`forward` points to +x on the ground",
+            "forward": forward,
         },
         "clock": {
             "layout": list(CLOCK),

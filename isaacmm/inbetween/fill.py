@@ -116,7 +116,7 @@ def _fill_some(
     query = table.clamp(min=0)
     windows = Windows(
         torch.cat((keys.pos[index], pos[query]), dim=1), torch.cat((keys.rot[index], rot[query]), dim=1),
-        keys.skeleton_of.skeleton.offsets,
+        keys.skeleton_of.skeleton.offsets, network.forward,
     )  # fmt: skip
     anchor = torch.full((len(gaps),), _CONTEXT - 1)  # the slot of the key before the gap
     here, turn, start = windows.moved(anchor)
@@ -132,7 +132,7 @@ def _fill_some(
     with torch.no_grad():
         out = network.model(encode(here.pos, here.rot), clock)[:, index.shape[1] :]
     got_pos, got_rot = decode(out)
-    back = Windows(got_pos, got_rot, windows.offsets).moved_back(turn, start)
+    back = replace(windows, pos=got_pos, rot=got_rot).moved_back(turn, start)
     pos[query[asked]], rot[query[asked]] = back.pos[asked], back.rot[asked]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,11 +21,13 @@ class Windows:
         pos: root ``[n, T, 3]`` m.
         rot: local rotations ``[n, T, B, 4]`` (:mod:`isaacmm.inbetween.pose`).
         offsets: bones ``[n, B, 3]`` m.
+        forward: the root's own axis that points ahead ``[3]`` (:func:`forward_axis`).
     """
 
     pos: Tensor
     rot: Tensor
     offsets: Tensor
+    forward: Tensor = field(default_factory=lambda: torch.tensor([1.0, 0.0, 0.0]))
 
     def canonical(self, anchor: Tensor) -> Windows:
         """Moved and turned so that frame ``anchor [n]`` stands over the origin and faces +x; heights stay."""
@@ -34,7 +36,8 @@ class Windows:
     def moved(self, anchor: Tensor) -> tuple[Windows, Tensor, Tensor]:
         """As :meth:`canonical`, with the turns ``[n, 4]`` and starts ``[n, 3]`` that lead back."""
         row = torch.arange(len(self.pos), device=self.pos.device)
-        turn = rotation.inverse(rotation.heading(self.rot[row, anchor, 0]))
+        ahead = rotation.rotate(self.rot[row, anchor, 0], self.forward.to(self.rot))
+        turn = rotation.from_yaw(-torch.atan2(ahead[:, 1], ahead[:, 0]))
         start = self.pos[row, anchor] * self.pos.new_tensor([1.0, 1.0, 0.0])
         pos = rotation.rotate(turn[:, None], self.pos - start[:, None])
         root = rotation.multiply(turn[:, None], self.rot[:, :, 0])
@@ -47,6 +50,24 @@ class Windows:
         root = rotation.multiply(back, self.rot[:, :, 0])
         rot = torch.cat((root[:, :, None], self.rot[:, :, 1:]), dim=2)
         return replace(self, pos=rotation.rotate(back, self.pos) + start[:, None], rot=rot)
+
+
+def forward_axis(pos: Tensor, rot: Tensor) -> Tensor:
+    """The root's own axis (one of six) that points ahead: in the direction of travel, and level.
+
+    Exporters let a root's axes point anywhere, so +x may be up, and then its heading is noise.
+
+    Args:
+        pos: ``[N, 3]`` m, of frames that follow each other (a few seams do not matter).
+        rot: the root's ``[N, 4]``.
+    """
+    axes = torch.cat((torch.eye(3), -torch.eye(3))).to(pos)
+    ahead = rotation.rotate(rot[1:, None], axes)  # [N - 1, 6, 3]
+    step = torch.diff(pos, dim=0) * pos.new_tensor([1.0, 1.0, 0.0])
+    travel = (ahead * step.clamp(-0.2, 0.2)[:, None]).sum(-1).mean(0)  # a seam between clips is no step
+    level = 1.0 - ahead[..., 2].abs().mean(0)
+    travel = travel / travel.abs().max().clamp(min=1e-4)
+    return axes[int((level + travel + 0.1 * axes[:, 0]).argmax())]  # in doubt +x, as our own characters have it
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from isaacmm.errors import CheckpointError, MotionError
 from isaacmm.inbetween.clips import check_skeleton
@@ -34,6 +35,7 @@ class Network:
     fps: frame rate it learned at.
     evaluation: figures on held-out clips (:meth:`InbetweenTask.evaluate`).
     path: its checkpoint.
+    forward: the root's own axis that points ahead ``[3]``.
     """
 
     model: Inbetweener
@@ -41,6 +43,7 @@ class Network:
     fps: float
     evaluation: Mapping[str, float]
     path: Path
+    forward: Tensor = field(default_factory=lambda: torch.tensor([1.0, 0.0, 0.0]))
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -58,7 +61,7 @@ class Network:
         model.load_state_dict(content["ema"])
         return cls(
             model.eval().requires_grad_(False), skeleton_from_dict(meta["skeleton"]), float(meta["fps"]),
-            content.get("evaluation", {}), path,
+            content.get("evaluation", {}), path, torch.tensor(meta.get("forward", [1.0, 0.0, 0.0])),
         )  # fmt: skip
 
     @property

@@ -42,7 +42,7 @@ class InbetweenTask:
 
     def __init__(self, motions: Sequence[Motion], config: Mapping[str, Any], seed: int, whose: str = "own") -> None:
         self.config, self.whose = dict(config), whose
-        train, held = split_clips([m.name for m in motions], float(config["held_out"]), seed)
+        train, held = split_clips([m.name for m in motions], config["held_out"], seed)
         self.held_names = [motions[i].name for i in held]
         learned = [motions[i] for i in train]
         mirrored = clips.with_mirrors(learned) if config["mirror"] else learned
@@ -163,7 +163,8 @@ class InbetweenTask:
             batches = [self.batch(i, generator) for i in range(6)]
             probes = [(b["frames"][:n], b["clock"][:n]) for b, n in zip(batches, (2, 1, 3, 8, 5, 2), strict=True)]
             done = export.export(
-                model_ema, folder / "inbetween.onnx", self.pack.skeleton, float(self.pack.fps), probes, facts
+                model_ema, folder / "inbetween.onnx", self.pack.skeleton, float(self.pack.fps),
+                self.pack.forward.tolist(), probes, facts,
             )
             log.warning(done.summary())
             files += [done.path, done.sidecar, *([done.half] if done.half else [])]
@@ -175,6 +176,7 @@ class InbetweenTask:
         return {
             "fps": float(self.pack.fps),
             "whose": self.whose,
+            "forward": self.pack.forward.tolist(),
             "network": {str(k): v for k, v in dict(self.config["network"]).items()},
             "skeleton": skeleton_to_dict(skeleton),
             "features": ["root position (m)", "two columns of every body's local rotation, x then y"],

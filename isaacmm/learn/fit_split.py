@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatch
 
 import torch
 
@@ -22,7 +23,7 @@ def family(name: str) -> str:
     return _SIDE.sub("side", _MIRROR.sub("", name)).lower()
 
 
-def split_clips(names: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
+def split_clips(names: Sequence[str], share: float | str, seed: int) -> tuple[list[int], list[int]]:
     """Hold whole clips back, never windows of a clip that is learned from.
 
     A clip and its mirror image (``walk_left`` and ``walk_right``, ``walk`` and ``walk_mirrored``) stay on one
@@ -31,6 +32,7 @@ def split_clips(names: Sequence[str], share: float, seed: int) -> tuple[list[int
     Args:
         names: of the clips; the order does not matter for who is held out, only names and seed do.
         share: of the clips to hold out, in ``[0, 1)``; with two or more families at least one is, if ``share > 0``.
+            Or a pattern of names, such as ``*subject5*``: then the clips it fits are held out, and no others.
         seed: draws which.
 
     Returns:
@@ -38,10 +40,12 @@ def split_clips(names: Sequence[str], share: float, seed: int) -> tuple[list[int
         the second list is empty, and what is measured must say that it is measured on what was learned.
 
     Raises:
-        ConfigError: an impossible share, or no clips.
+        ConfigError: an impossible share, a pattern that fits no clip or all, or no clips.
     """
     if not names:
         raise ConfigError("there are no clips to learn from")
+    if isinstance(share, str):
+        return _by_name(names, share)
     if not 0.0 <= share < 1.0:
         raise ConfigError(f"held_out={share:g}: is the share of clips kept for judging, from 0 to below 1")
     families: dict[str, list[int]] = {}
@@ -60,3 +64,13 @@ def split_clips(names: Sequence[str], share: float, seed: int) -> tuple[list[int
             break
     chosen = set(held)
     return [i for i in range(len(names)) if i not in chosen], sorted(chosen)
+
+
+def _by_name(names: Sequence[str], pattern: str) -> tuple[list[int], list[int]]:
+    held = [i for i, name in enumerate(names) if fnmatch(name, pattern)]
+    if not held or len(held) == len(names):
+        raise ConfigError(
+            f"held_out={pattern}: fits {'all' if held else 'none'} of the {len(names)} clips "
+            f"({', '.join(names[:4])}, ...); give a pattern that fits some, or a share from 0 to below 1"
+        )
+    return [i for i in range(len(names)) if i not in set(held)], held

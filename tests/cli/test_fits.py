@@ -96,6 +96,13 @@ def test_a_policy_does_not_take_the_loop_of_a_fit() -> None:
         compose(["task=HumanoidMM", "train=Fit"])
 
 
+def test_clips_are_held_out_by_share_or_by_name() -> None:
+    assert compose([f"task={TASK}", "task.held_out=0.3"])[0].task.held_out == 0.3
+    assert compose([f"task={TASK}", "task.held_out='*subject5*'"])[0].task.held_out == "*subject5*"
+    with pytest.raises(ConfigError, match="wants a word"):
+        compose([f"task={TASK}", "task.held_out=[1,2]"])
+
+
 def test_max_iterations_are_steps() -> None:
     cfg, _ = compose([f"task={TASK}", "max_iterations=7"])
     assert cfg.train.max_steps == 7

@@ -10,7 +10,7 @@ import torch
 
 from isaacmm import rotation
 from isaacmm.inbetween import masks, metrics, mirror
-from isaacmm.inbetween.keys import Gaps, Windows, disturb, interpolate
+from isaacmm.inbetween.keys import Gaps, Windows, disturb, forward_axis, interpolate
 from isaacmm.inbetween.model import Inbetweener
 from isaacmm.inbetween.pose import Kinematics, decode, encode, local_rotations, matrices, to_motion
 from isaacmm.motion.clip import Motion
@@ -90,6 +90,22 @@ def test_noise_is_as_large_as_it_says() -> None:
     angle = rotation.angle_between(some.rot, noisy.rot)
     assert float(angle.square().mean().sqrt()) == pytest.approx(0.1, rel=0.1)
     assert float((noisy.pos - some.pos).std()) == pytest.approx(0.025, rel=0.2)
+
+
+def test_the_axis_that_points_ahead() -> None:
+    rot = local_rotations(WALK)[:, 0]
+    assert forward_axis(WALK.root_pos, rot).tolist() == [1, 0, 0]
+    turn = torch.tensor([0.5, 0.5, 0.5, 0.5])  # a root whose +x is up: its own y or z points ahead
+    odd = rotation.multiply(rot, turn)
+    axis = forward_axis(WALK.root_pos, odd)
+    assert torch.allclose(rotation.rotate(odd, axis), rotation.rotate(rot, torch.tensor([1.0, 0, 0])), atol=1e-5)
+    still = WALK.root_pos[:1].expand_as(WALK.root_pos)
+    assert forward_axis(still, rot).tolist() == [1, 0, 0]  # nowhere to go: x, as our own character has it
+    some = windows()
+    other = replace(some, rot=torch.cat((rotation.multiply(some.rot[:, :, :1], turn), some.rot[:, :, 1:]), dim=2))
+    here = replace(other, forward=axis).canonical(torch.tensor([4, 4, 4]))
+    wanted = some.canonical(torch.tensor([4, 4, 4]))
+    assert torch.allclose(here.pos, wanted.pos, atol=1e-5)
 
 
 # ------------------------------------------------------------------------- masks

@@ -71,6 +71,13 @@ def test_it_learns_and_leaves_its_results(tmp_path: Path) -> None:
     assert sizes[1] < 0.8 * sizes[0]  # smaller networks than the default one are half constants that stay
 
 
+def test_clips_may_be_held_out_by_name() -> None:
+    task = InbetweenTask(walks(), {**CONFIG, "held_out": "*_1"}, 0)
+    assert task.held_names == ["walk_1"] and task.pack.names == ["walk_0", "walk_2"]
+    with pytest.raises(ConfigError, match=r"fits none of the 3 clips \(walk_0"):
+        InbetweenTask(walks(), {**CONFIG, "held_out": "*subject5*"}, 0)
+
+
 def test_short_clips_are_refused_with_a_number() -> None:
     with pytest.raises(MotionError, match=r"longest clip has 10 frames.*at least 17"):
         InbetweenTask([made_up_walk(seconds=0.3)], CONFIG, 0)

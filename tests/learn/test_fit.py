@@ -208,6 +208,13 @@ def test_split_depends_on_names_not_on_order() -> None:
     assert {NAMES[i] for i in a} == {NAMES[::-1][i] for i in b}
 
 
+def test_split_by_name() -> None:
+    assert split_clips(["a_s1", "b_s5", "c_s1", "d_s5"], "*s5", 0) == ([0, 2], [1, 3])
+    for pattern in ("*s9", "*"):
+        with pytest.raises(ConfigError, match="held_out"):
+            split_clips(["a_s1", "b_s5"], pattern, 0)
+
+
 def test_split_of_too_little() -> None:
     assert split_clips(["only"], 0.2, 0) == ([0], [])
     assert split_clips(["walk_left", "walk_right"], 0.5, 0) == ([0, 1], [])
