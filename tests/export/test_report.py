@@ -65,7 +65,8 @@ def progress(path: Path, rows: int = 40) -> Path:
 
 
 def test_a_page_of_everything(tmp_path: Path, evaluation: Evaluation) -> None:
-    for name in ("motions/policy_1.bvh", "motions/a b.bvh", "policy.onnx", "command.onnx", "videos/film.mp4", "nn/last.pth"):
+    files = "policy.onnx", "command.onnx", "videos/film.mp4", "nn/last.pth"
+    for name in ("motions/policy_1.bvh", "motions/a b.bvh", *files):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 100)
     rows = curves.read_progress(progress(tmp_path / "summaries" / "progress.csv"))
@@ -74,6 +75,7 @@ def test_a_page_of_everything(tmp_path: Path, evaluation: Evaluation) -> None:
     text = parsed(page).text
     assert "2.10 million samples in 10.0 minutes" in text
     assert "foot slide in contact" in text and "What the numbers mean" in text
+    assert "keep its next_state" in text
     html = page.html()
     assert "motions/a%20b.bvh" in html and html.count("data:image/png;base64,") == 1
     assert "data:video/mp4;base64,eHh4" in html
