@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -22,14 +24,14 @@ Array = np.ndarray
 
 
 # -------------------------------------------------------------------------------------------------- small things
-def decay(x, v, halflife, t):
+def decay(x: Any, v: Any, halflife: float, t: Any) -> tuple[Any, Any]:
     """Offset and velocity of a critically damped spring after t seconds on its way to zero."""
     y = 2 * math.log(2) / halflife
     j, fade = v + x * y, np.exp(-y * t)
     return fade * (x + j * t), fade * (v - j * y * t)
 
 
-def wrap(angle):
+def wrap(angle: Any) -> Any:
     return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
@@ -235,7 +237,7 @@ class Player:
 AXES = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 
 
-def euler_zxy(m: Array) -> tuple[float, float, float]:
+def euler_zxy(m: Array) -> tuple[float, ...]:
     """Degrees of Z, then X, then Y (each about the axis turned by those before)."""
     return tuple(math.degrees(a) for a in (
         math.atan2(-m[0, 1], m[1, 1]), math.asin(max(-1.0, min(1.0, m[2, 1]))), math.atan2(-m[2, 0], m[2, 2]),
@@ -269,7 +271,7 @@ def write_bvh(path: Path, bodies: list[dict], frames: list[tuple[Array, list[Arr
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _row(values) -> str:
+def _row(values: Iterable[float]) -> str:
     return " ".join(f"{float(v):.5f}" for v in values)
 
 

@@ -79,7 +79,7 @@ def _export(run: str, own: dict[str, str]) -> None:
     files, differences = write(model, with_latents(meta, model), folder, precision)  # type: ignore[arg-type]
     for path in files:
         gap = differences.get(path.stem)
-        note = "" if gap is None else f", differs from torch by at most {gap:.1e} of what it varies"
+        note = "" if gap is None else f", differs from torch by {gap:.1e} of what it varies"
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB{note}")
 
 
@@ -108,9 +108,9 @@ def _evaluate(run: str, own: dict[str, str]) -> None:
     units = {"velocity": "m/s", "facing": "deg", "place": "m", "slide": "m/s", "jumps": "1/s"}
     for name, unit in units.items():
         a, b = getattr(search, name), getattr(networks, name)
-        rows = "  ".join(f"{s} {x:.2f}|{y:.2f}" for s, x, y in zip(scripts, a.tolist(), b.tolist(), strict=True))
+        each = "  ".join(f"{s} {x:.2f}|{y:.2f}" for s, x, y in zip(scripts, a.tolist(), b.tolist(), strict=True))
         ratio = float(b.mean() / a.mean().clamp(min=1e-6))
-        print(f"  {name:<9}{float(a.mean()):8.3f} | {float(b.mean()):.3f} {unit} ({ratio:.2f}x)   {rows}")
+        print(f"  {name:<9}{float(a.mean()):8.3f} | {float(b.mean()):.3f} {unit} ({ratio:.2f}x)   {each}")
         told[name] = {"search": a.tolist(), "networks": b.tolist(), "ratio": ratio}
     rate = float(meta["rate"])
     rows = Rows(database if fps == rate else open_database(own.get("motion", "full"), rate=rate))

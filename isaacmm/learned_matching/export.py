@@ -24,7 +24,8 @@ from isaacmm.motion.io.files import atomic
 
 FORMAT, VERSION = "isaacmm-learned-matching", 1
 SIDECAR = "learned_mm.json"
-#: Largest differences to torch that are rounding, per its output's own scale; weights of fewer bits differ more.
+#: Largest difference to torch that is rounding, per output's own scale; weights of fewer bits differ more, and where
+#: two prototypes are as near to a query, they may choose the other one.
 TOLERANCE = 1e-4
 
 
@@ -40,7 +41,7 @@ def write(
         precision: of the stored weights.
 
     Returns:
-        The files, and the largest difference between onnxruntime and torch of each network, in units of the standard
+        The files, and the mean difference between onnxruntime and torch of each network, in units of the standard
         deviation of what it puts out.
 
     Raises:
@@ -53,17 +54,18 @@ def write(
     made, differences, files, entries = build(model, float(meta["rate"]), precision), {}, [], {}
     for name, graph in made.items():
         data = graph.SerializeToString(deterministic=True)
-        differences[name] = difference = compare(model, float(meta["rate"]), name, data)
+        largest, differences[name] = compare(model, float(meta["rate"]), name, data)
         path = folder / f"{name}.onnx"
-        if precision == "float32" and not difference <= TOLERANCE:
+        if precision == "float32" and not largest <= TOLERANCE:
             path.with_name(path.name + ".wrong").write_bytes(data)
-            raise ExportError(f"{path.name} differs from the network by {difference:.1e}; kept as {path.name}.wrong")
+            raise ExportError(f"{path.name} differs from the network by {largest:.1e}; kept as {path.name}.wrong")
         with atomic(path) as file:
             file.write(data)
         files.append(path)
         entries[name] = {
             "file": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(),
-            "largest_difference": float(f"{difference:.3g}"), **_ends(graph),
+            "largest_difference": float(f"{largest:.3g}"), "mean_difference": float(f"{differences[name]:.3g}"),
+            **_ends(graph),
         }  # fmt: skip
     sidecar = folder / SIDECAR
     with atomic(sidecar) as file:
@@ -79,7 +81,7 @@ def leave(model: LearnedMM, meta: Mapping[str, Any], folder: Path) -> list[Path]
 
     files, differences = write(model, meta, folder / "onnx")
     worst = max(differences.values())
-    print(f"onnx/: {', '.join(path.name for path in files)}; onnxruntime and torch differ by at most {worst:.1e}")
+    print(f"onnx/: {', '.join(path.name for path in files)}; onnxruntime and torch differ by {worst:.1e} on average")
     controller = LearnedController(model, dict(meta), fps=30.0)
     frames = controller.play(steering.named("walk_run"), 10.0)
     path = folder / "motions" / "walk_run.bvh"
@@ -89,9 +91,9 @@ def leave(model: LearnedMM, meta: Mapping[str, Any], folder: Path) -> list[Path]
 
 
 @torch.no_grad()
-def compare(model: LearnedMM, rate: float, name: str, data: bytes, count: int = 256) -> float:
-    """Largest difference between onnxruntime and torch over random inputs, in batches of 1, 7 and the rest, in
-    standard deviations of each output."""
+def compare(model: LearnedMM, rate: float, name: str, data: bytes, count: int = 256) -> tuple[float, float]:
+    """Largest and mean difference between onnxruntime and torch over random inputs, in batches of 1, 7 and the rest,
+    in standard deviations of each output."""
     draw = torch.Generator().manual_seed(0)
     x = 1.5 * torch.randn(count, model.features, generator=draw)
     z = model.latent_mean + 1.5 * model.latent_scale * torch.randn(count, model.latent, generator=draw)
@@ -105,7 +107,9 @@ def compare(model: LearnedMM, rate: float, name: str, data: bytes, count: int = 
         got.append(torch.from_numpy(running.run(None, {given[0]: given[1][start : start + size].numpy()})[0]))
         start += size
     gap = (torch.cat(got) - wanted) / wanted.std(0).clamp(min=0.01)
-    return float(gap.abs().max()) if torch.isfinite(gap).all() else float("inf")
+    if not torch.isfinite(gap).all():
+        return float("inf"), float("inf")
+    return float(gap.abs().max()), float(gap.abs().mean())
 
 
 def _ends(graph: Any) -> dict[str, Any]:

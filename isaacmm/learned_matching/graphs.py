@@ -1,4 +1,4 @@
-"""The three networks as ONNX graphs: Gemm, Relu and Add, one tensor in and one out, statistics folded into weights."""
+"""The three networks as ONNX graphs: one tensor in and one out, statistics folded into weights, plain operators."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class _Weights(Graph):
         super().__init__()
         self.precision = precision
 
-    def matrix(self, name: str, value: Tensor) -> str:
-        """A weight ``[out, in]``; int8 has one scale per output."""
+    def matrix(self, name: str, value: Tensor, precise: bool = False) -> str:
+        """A weight ``[out, in]``; int8 has one scale per output, and is not for what must be ``precise``."""
         if self.precision == "float32":
             return self.constant(name, value)
-        if self.precision == "float16":
+        if self.precision == "float16" or precise:
             stored = numpy_helper.from_array(value.detach().cpu().half().numpy(), f"{name}_half")
             self.constants.append(stored)
             return self.add("Cast", [stored.name], name, to=TensorProto.FLOAT)
@@ -68,27 +68,36 @@ def build(model: LearnedMM, rate: float, precision: Precision = "float32") -> di
     # pose = mean + scale (linear(s) + network(s))
     g = _Weights(precision)
     out = g.network("state", _layers(model.decompressor, gain=model.pose_scale))
-    linear = model.decompress_linear
-    straight = g.gemm(
-        "state", "linear", linear.weight * model.pose_scale[:, None], linear.bias * model.pose_scale + model.pose_mean
-    )
+    weight, bias = model.decompress_linear.weight, model.decompress_linear.bias
+    gain = model.pose_scale
+    straight = g.gemm("state", "linear", weight * gain[:, None], bias * gain + model.pose_mean)
     g.add("Add", [out, straight], "pose")
     graphs = {"decompressor": _model(g, "decompressor", ("state", size), ("pose", len(model.pose_mean)))}
 
-    # next = s + (1 / rate) speed network((s - mean) / scale)
+    # next = s + (1 / rate) speed (linear + network)((s - mean) / scale)
     g = _Weights(precision)
     shift, scale = torch.cat((zero, model.latent_mean)), torch.cat((one, model.latent_scale))
     speed = torch.cat((model.feature_speed, model.latent_speed)) / rate
     out = g.network("state", _layers(model.stepper, shift, scale, gain=speed))
-    g.add("Add", ["state", out], "next_state")
+    turned = model.step_linear.weight * speed[:, None] / scale
+    # the state itself goes on through the linear map
+    straight = g.gemm("state", "linear", turned + torch.eye(size), model.step_linear.bias * speed - turned @ shift)
+    g.add("Add", [straight, out], "next_state")
     graphs["stepper"] = _model(g, "stepper", ("state", size), ("next_state", size))
 
-    # state = (q, mean) + (1, scale) network(q)
+    # p = the prototype nearest to q; state = p + (1, scale) network((q, p - mean) / scale)
     g = _Weights(precision)
-    out = g.network("query", _layers(model.projector, gain=scale, offset=shift))
-    widen = torch.eye(size)[:, :k]
-    straight = g.add("Gemm", ["query", g.constant("widen", widen)], transB=1)
-    g.add("Add", [out, straight], "state")
+    table = torch.cat((model.prototype_x, model.prototype_z), dim=1)
+    stored = g.matrix("prototypes", table, precise=True)
+    # the greatest of q.x - |x|^2 / 2 is the nearest
+    widened = g.add("Gemm", ["query", g.constant("widen", torch.eye(k, size))])
+    half = g.constant("half_square", -0.5 * model.prototype_x.square().sum(-1))
+    chosen = g.add("ArgMax", [g.add("Gemm", [widened, stored, half], transB=1)], axis=1, keepdims=0)
+    prototype = g.add("Gather", [stored, chosen], axis=0)
+    both = g.add("Concat", ["query", prototype], axis=1)
+    wide = (torch.cat((zero, shift)), torch.cat((one, scale)))
+    out = g.network(both, _layers(model.projector, *wide, gain=scale))
+    g.add("Add", [prototype, out], "state")
     graphs["projector"] = _model(g, "projector", ("query", k), ("state", size))
     return graphs
 
@@ -98,17 +107,16 @@ def _layers(
     shift: Tensor | None = None,
     scale: Tensor | None = None,
     gain: Tensor | None = None,
-    offset: Tensor | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases of ``offset + gain * network((x - shift) / scale)`` as plain layers."""
-    layers = [(m.weight, m.bias) for m in network if isinstance(m, nn.Linear)]
+    """Weights and biases of ``gain * network((x - shift) / scale)`` as plain layers."""
+    layers: list[tuple[Tensor, Tensor]] = [(m.weight, m.bias) for m in network if isinstance(m, nn.Linear)]
     if shift is not None and scale is not None:
         weight, bias = layers[0]
         weight = weight / scale
         layers[0] = (weight, bias - weight @ shift)
     if gain is not None:
         weight, bias = layers[-1]
-        layers[-1] = (weight * gain[:, None], bias * gain + (0.0 if offset is None else offset))
+        layers[-1] = (weight * gain[:, None], bias * gain)
     return layers
 
 

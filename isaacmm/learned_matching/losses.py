@@ -33,7 +33,9 @@ class Weights:
         bodies: per 0.1 m of the bodies' places. ground: per 1 m/s of the bodies over the floor.
         contact: cross-entropy of the feet that stand.
         size, smooth: of ``z``: its square, and its rate per second; they keep it small and slow.
-        step_x, step_z, step_rate: of the stepper. project_x, project_z, project_distance: of the projector.
+        step_x, step_z, step_rate: of the stepper. astray: standard deviation of where every other window begins, per
+            that of the state.
+        project_x, project_z, project_distance: of the projector.
     """
 
     bodies: float = 2.0
@@ -44,6 +46,7 @@ class Weights:
     step_x: float = 1.0
     step_z: float = 1.0
     step_rate: float = 0.1
+    astray: float = 0.15
     project_x: float = 1.0
     project_z: float = 1.0
     project_distance: float = 0.3
@@ -70,7 +73,7 @@ class Losses:
         """``[W]``: how much each column counts for the principal components that compression begins with: places more
         than rates, which the features tell in part."""
         weight = torch.full((self.rows.layout.size,), 0.3)
-        for name in ("hip_position", "hip_rotation", "dof_position", "velocity"):
+        for name in ("hip_position", "hip_rotation", "dof_position", "velocity", "contact"):
             weight[self.rows.layout[name]] = 1.0
         return weight
 
@@ -116,27 +119,35 @@ class Losses:
         return torch.stack((x, y, rate[..., 2]), dim=-1)
 
     def stepper(self, model: LearnedMM, x: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Windows ``x [b, length, K]``, ``z [b, length, Z]``: from the first row on the stepper goes by itself."""
+        """Windows ``x [b, length, K]``, ``z [b, length, Z]``: from the first row on the stepper goes by itself.
+
+        Some windows begin a little beside their row: a stepper that finds back does not drift away either.
+        """
         w, dt = self.weights, 1.0 / self.rate
-        here_x, here_z = x[:, 0], z[:, 0]
-        xs, zs, dxs, dzs = [], [], [], []
+        strength = w.astray * (torch.arange(len(x), device=x.device) % 2)[:, None]
+        here_x = x[:, 0] + strength * torch.randn_like(x[:, 0])
+        here_z = z[:, 0] + strength * model.latent_scale * torch.randn_like(z[:, 0])
+        made: list[tuple[Tensor, ...]] = []
         for _ in range(x.shape[1] - 1):  # each step needs the one before
             dx, dz = model.rates(here_x, here_z)
             here_x, here_z = here_x + dt * dx, here_z + dt * dz
-            for made, value in ((xs, here_x), (zs, here_z), (dxs, dx), (dzs, dz)):
-                made.append(value)
-        gap_x = (torch.stack(xs, 1) - x[:, 1:]).abs().mean()
-        gap_z = ((torch.stack(zs, 1) - z[:, 1:]) / model.latent_scale).abs().mean()
-        rate_x = (torch.stack(dxs, 1) - (x[:, 1:] - x[:, :-1]) / dt) / model.feature_speed
-        rate_z = (torch.stack(dzs, 1) - (z[:, 1:] - z[:, :-1]) / dt) / model.latent_speed
+            made.append((here_x, here_z, dx, dz))
+        xs, zs, dxs, dzs = (torch.stack(values, dim=1) for values in zip(*made, strict=True))
+        gap_x = (xs - x[:, 1:]).abs().mean()
+        gap_z = ((zs - z[:, 1:]) / model.latent_scale).abs().mean()
+        straight = slice(0, None, 2)  # the others have to find back first
+        rate_x = (dxs - (x[:, 1:] - x[:, :-1]) / dt)[straight] / model.feature_speed
+        rate_z = (dzs - (z[:, 1:] - z[:, :-1]) / dt)[straight] / model.latent_speed
         rates = rate_x.abs().mean() + rate_z.abs().mean()
         loss = w.step_x * gap_x + w.step_z * gap_z + w.step_rate * rates
         return loss, {"step_x": gap_x, "step_z": gap_z, "step_rate": rates}
 
-    def projector(self, model: LearnedMM, query: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Queries ``[n, K]`` and what answers them."""
+    def projector(
+        self, model: LearnedMM, query: Tensor, chosen: Tensor, x: Tensor, z: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Queries ``[n, K]``, their prototypes ``[n]``, and what answers them around these."""
         w = self.weights
-        made_x, made_z = model.project(query)
+        made_x, made_z = model.project(query, chosen)
         gap_x = (made_x - x).abs().mean()
         gap_z = ((made_z - z) / model.latent_scale).abs().mean()
         far = ((made_x - query).norm(dim=-1) - (x - query).norm(dim=-1)).abs().mean()

@@ -32,13 +32,14 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
 class LearnedMM(nn.Module):
     """The four networks and every statistic that they need.
 
-    Compressor and decompressor are a linear map each, with a network that adds to it: the linear maps begin as
-    principal components (:meth:`begin`), which is nearly the right answer already, and the networks at nothing.
-    The statistics of ``z`` follow it while it is being found; they scale what stepper and projector see and give.
+    Compressor, decompressor and stepper are a linear map each, with a network that adds to it. All of them begin in
+    closed form (:meth:`begin` and its like): principal components, then least squares for the linear maps and for the
+    last layers; gradients have little left to do, which is what makes a fit a matter of minutes on one core. The
+    statistics of ``z`` follow it while it is being found; they scale what stepper and projector see and give.
 
     Args:
-        spec: sizes: ``features`` (K), ``pose`` (W), ``bodies`` (of the compressor's view), ``latent`` (Z), and hidden
-            layers ``compressor``, ``decompressor``, ``stepper``, ``projector``.
+        spec: sizes: ``features`` (K), ``pose`` (W), ``bodies`` (of the compressor's view), ``latent`` (Z),
+            ``prototypes`` (C), and hidden layers ``compressor``, ``decompressor``, ``stepper``, ``projector``.
     """
 
     pose_mean: Tensor
@@ -49,6 +50,8 @@ class LearnedMM(nn.Module):
     latent_mean: Tensor
     latent_scale: Tensor
     latent_speed: Tensor
+    prototype_x: Tensor
+    prototype_z: Tensor
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         super().__init__()
@@ -60,7 +63,8 @@ class LearnedMM(nn.Module):
         self.compressor = mlp([w + k + b, *spec["compressor"], z], nn.ELU)
         self.decompressor = mlp([k + z, *spec["decompressor"], w], nn.ReLU)
         self.stepper = mlp([k + z, *spec["stepper"], k + z], nn.ReLU)
-        self.projector = mlp([k, *spec["projector"], k + z], nn.ReLU)
+        self.projector = mlp([2 * k + z, *spec["projector"], k + z], nn.ReLU)
+        self.step_linear = nn.Linear(k + z, k + z)
         self.compress_linear = nn.Linear(w + k, z)
         self.decompress_linear = nn.Linear(k + z, w)
         for name, size in (("pose", w), ("body", b)):
@@ -70,6 +74,8 @@ class LearnedMM(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(z))
         self.register_buffer("latent_scale", torch.ones(z))
         self.register_buffer("latent_speed", torch.ones(z))
+        self.register_buffer("prototype_x", torch.zeros(int(spec["prototypes"]), k))
+        self.register_buffer("prototype_z", torch.zeros(int(spec["prototypes"]), z))
 
     # -------------------------------------------------------------- the networks
     def compress(self, x: Tensor, y: Tensor, bodies: Tensor) -> Tensor:
@@ -85,7 +91,8 @@ class LearnedMM(nn.Module):
 
     def rates(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Rates per second of ``x [n, K]`` and ``z [n, Z]``."""
-        out = self.stepper(torch.cat((x, (z - self.latent_mean) / self.latent_scale), dim=-1))
+        seen = torch.cat((x, (z - self.latent_mean) / self.latent_scale), dim=-1)
+        out = self.step_linear(seen) + self.stepper(seen)
         return out[..., : self.features] * self.feature_speed, out[..., self.features :] * self.latent_speed
 
     def step(self, x: Tensor, z: Tensor, dt: float) -> tuple[Tensor, Tensor]:
@@ -93,10 +100,18 @@ class LearnedMM(nn.Module):
         dx, dz = self.rates(x, z)
         return x + dt * dx, z + dt * dz
 
-    def project(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """``x [n, K]`` and ``z [n, Z]`` of the row that a search would find for ``query [n, K]``."""
-        out = self.projector(query)
-        return query + out[..., : self.features], self.latent_mean + self.latent_scale * out[..., self.features :]
+    def choose(self, query: Tensor) -> Tensor:
+        """Prototypes ``[n]`` nearest to ``query [n, K]``."""
+        table = self.prototype_x
+        return torch.addmm(table.square().sum(-1), query, table.T, alpha=-2.0).argmin(dim=-1)
+
+    def project(self, query: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``x [n, K]`` and ``z [n, Z]`` of the row that a search would find for ``query [n, K]``, around its prototype
+        ``chosen [n]``."""
+        chosen = self.choose(query) if chosen is None else chosen
+        x, z = self.prototype_x[chosen], self.prototype_z[chosen]
+        out = self.projector(torch.cat((query, x, (z - self.latent_mean) / self.latent_scale), dim=-1))
+        return x + out[..., : self.features], z + self.latent_scale * out[..., self.features :]
 
     # ------------------------------------------------------------------- begin
     @torch.no_grad()
@@ -104,10 +119,8 @@ class LearnedMM(nn.Module):
         """The best linear answer: poses ``y [n, W]`` by least squares from ``x [n, K]``, then the principal components
         of what remains, its columns weighted by ``weight [W]``."""
         target = (y - self.pose_mean) / self.pose_scale
-        ones = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
-        # features may be tied to each other, or hardly vary: a ridge keeps what is far from the clips within bounds
-        square = ones.T @ ones + RIDGE * len(x) * torch.eye(ones.shape[1])
-        fitted = torch.linalg.solve(square, ones.T @ target)  # [K + 1, W]
+        ones = _with_one(x)
+        fitted = _least_squares(ones, target)
         rest = (target - ones @ fitted) * weight
         _, _, basis = torch.linalg.svd(rest, full_matrices=False)
         basis = basis[: self.latent]
@@ -119,11 +132,29 @@ class LearnedMM(nn.Module):
         self.compress_linear.bias.copy_(-(up @ fitted[-1]))
         self.decompress_linear.weight.copy_(torch.cat((fitted[:-1].T, (basis * spread / weight).T), dim=1))
         self.decompress_linear.bias.copy_(fitted[-1])
-        for network in (self.compressor, self.decompressor):
-            last = network[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        last = self.compressor[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        seen = torch.cat((x, self.compress_linear(torch.cat((target, x), dim=1))), dim=1)
+        _begin_last(self.decompressor, seen, target - self.decompress_linear(seen))
+
+    @torch.no_grad()
+    def begin_steps(self, x: Tensor, z: Tensor, next_x: Tensor, next_z: Tensor, rate: float) -> None:
+        """Rates, by least squares, of ``x [n, K]``, ``z [n, Z]`` towards what follows ``1 / rate`` s later."""
+        seen = torch.cat((x, (z - self.latent_mean) / self.latent_scale), dim=1)
+        speed = torch.cat(((next_x - x) * rate / self.feature_speed, (next_z - z) * rate / self.latent_speed), dim=1)
+        fitted = _least_squares(_with_one(seen), speed)
+        self.step_linear.weight.copy_(fitted[:-1].T)
+        self.step_linear.bias.copy_(fitted[-1])
+        _begin_last(self.stepper, seen, speed - self.step_linear(seen))
+
+    @torch.no_grad()
+    def begin_projections(self, query: Tensor, chosen: Tensor, x: Tensor, z: Tensor) -> None:
+        """By least squares, from queries ``[n, K]`` and their prototypes ``[n]`` to ``x [n, K]``, ``z [n, Z]``."""
+        near_x, near_z = self.prototype_x[chosen], self.prototype_z[chosen]
+        seen = torch.cat((query, near_x, (near_z - self.latent_mean) / self.latent_scale), dim=1)
+        _begin_last(self.projector, seen, torch.cat((x - near_x, (z - near_z) / self.latent_scale), dim=1))
 
     # ---------------------------------------------------------------- statistics
     @torch.no_grad()
@@ -135,12 +166,38 @@ class LearnedMM(nn.Module):
         self.latent_speed.lerp_(speed.square().mean(0).sqrt().clamp(min=1e-3), share)
 
     def count(self, name: str) -> int:
-        """Numbers in a network, with its linear map and statistics."""
+        """Numbers in a network, with its linear map, prototypes and statistics."""
         own = sum(p.numel() for p in getattr(self, name).parameters())
-        statistics = {"decompressor": 2 * len(self.pose_mean), "stepper": self.features + 3 * self.latent}
-        linear = self.decompress_linear.weight.numel() + len(self.pose_mean) if name == "decompressor" else 0
-        return own + linear + statistics.get(name, 2 * self.latent)
+        more = {
+            "decompressor": self.decompress_linear.weight.numel() + 3 * len(self.pose_mean),
+            "stepper": self.features + 3 * self.latent + sum(p.numel() for p in self.step_linear.parameters()),
+            "projector": self.prototype_x.numel() + self.prototype_z.numel() + 2 * self.latent,
+        }
+        return own + more.get(name, 0)
 
     def memory(self, bytes_per_number: int = 4) -> int:
         """Bytes of what runs: decompressor, stepper, projector."""
         return bytes_per_number * sum(self.count(name) for name in ("decompressor", "stepper", "projector"))
+
+
+def _with_one(given: Tensor) -> Tensor:
+    return torch.cat((given, torch.ones_like(given[:, :1])), dim=1)
+
+
+def _least_squares(given: Tensor, wanted: Tensor, ridge: float = RIDGE) -> Tensor:
+    """``[a, b]`` that makes ``wanted [n, b]`` of ``given [n, a]``. Columns may be tied to each other, or hardly vary: a
+    ridge keeps what is far from the clips within bounds."""
+    square = given.T @ given
+    square = square + ridge * len(given) * torch.eye(given.shape[1], device=given.device)
+    return torch.linalg.solve(square, given.T @ wanted)
+
+
+def _begin_last(network: nn.Sequential, given: Tensor, wanted: Tensor) -> None:
+    """The last layer of ``network`` by least squares; the others are random, and good enough to begin with (Huang, Zhu,
+    Siew 2006, "Extreme learning machine")."""
+    last = network[-1]
+    assert isinstance(last, nn.Linear)
+    hidden = network[:-1](given)
+    fitted = _least_squares(_with_one(hidden), wanted, RIDGE * float(hidden.square().mean()))
+    last.weight.copy_(fitted[:-1].T)
+    last.bias.copy_(fitted[-1])

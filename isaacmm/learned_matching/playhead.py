@@ -11,6 +11,9 @@ from torch import Tensor
 from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.pose import Pose, PoseLayout
 
+#: See :class:`NetworkPlayhead` (s).
+PATIENCE = 0.5
+
 
 class NetworkPlayhead:
     """``N`` playheads: the stepper carries them on, the projector says where else to be, the decompressor what that
@@ -32,6 +35,8 @@ class NetworkPlayhead:
         stay_bias: squared distance by which a projection must be better than playing on.
         near: squared distance of features within which a projection is the moment that plays.
         jump: distance between two successive conditions that asks at once.
+        patience: s that the stepper goes on by itself; the next projection is gone to whatever it is. A stepper drifts,
+            a projection is (nearly) a moment of the clips.
 
     Attributes:
         x, z: ``[N, K]``, ``[N, Z]`` now.
@@ -52,10 +57,14 @@ class NetworkPlayhead:
         stay_bias: float = 0.1,
         near: float = 0.5,
         jump: float = 1.0,
+        patience: float = PATIENCE,
     ) -> None:
         self.model, self.layout, self.rate, self.pose_size = model, layout, rate, pose_size
         self.dt, self.stay_bias, self.near, self.jump = dt, stay_bias, near, jump
         self.every = max(1, round(every / dt))
+        self.patience = patience
+        #: s since the last projection that was gone to
+        self.alone = torch.zeros(num_envs, device=model.latent_mean.device)
         device = model.latent_mean.device
         n, k, size = num_envs, model.features, model.latent
         #: two steps, and how far between them it is now (0 to 1)
@@ -112,6 +121,7 @@ class NetworkPlayhead:
     def _advance(self) -> None:
         """``dt`` s pass; at most one step is begun per frame and ``1 / rate``."""
         self.share = self.share + self.dt * self.rate
+        self.alone = self.alone + self.dt
         while bool((over := self.share > 1.0 + 1e-4).any()):
             x, z = self.model.step(self.to_x, self.to_z, 1.0 / self.rate)
             where = over[:, None]
@@ -125,6 +135,7 @@ class NetworkPlayhead:
         x, z = self.model.project(query)
         cost, staying = ((query - x) ** 2).sum(-1), ((query - here) ** 2).sum(-1)
         stay = (((x - here) ** 2).sum(-1) <= self.near) | (staying <= cost + self.stay_bias)
+        stay &= self.alone[ids] < self.patience
         self.jumped[ids] = ~stay
         self.timer[ids] = self.every - 1
         self.searches += len(ids)
@@ -134,6 +145,7 @@ class NetworkPlayhead:
         self.from_x[ids], self.from_z[ids] = x, z
         self.to_x[ids], self.to_z[ids] = self.model.step(x, z, 1.0 / self.rate)
         self.share[ids] = 0.0
+        self.alone[ids] = 0.0
 
     def _decode(self, x: Tensor, z: Tensor) -> Pose:
         with torch.no_grad():

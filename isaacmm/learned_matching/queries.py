@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -9,12 +11,9 @@ from isaacmm.matching.database import Database
 from isaacmm.matching.search import Search, make_search
 from isaacmm.matching.trajectory import CommandSpring
 
-#: Up to here brute force is quick enough for every step of a training.
-FEW_ROWS = 60_000
-
 
 class Queries:
-    """Draws queries ``[n, K]`` and finds the rows that answer them.
+    """Draws queries ``[n, K]``.
 
     Five of eight are the pose of a row with the path that a command spring takes from that row's motion towards a
     command: what a controller asks. One of eight is the pose of one row with the path of another. Two of eight are
@@ -22,17 +21,15 @@ class Queries:
     noise alone, and more of it; most of such queries are nothing that is ever asked.)
     """
 
-    def __init__(self, database: Database, search: Search | None = None) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
         self.rows = database.valid.nonzero().flatten()
-        few = len(database) <= FEW_ROWS
-        self.search = search or make_search(database.features, database.valid[None], "brute" if few else "auto")
         self.spread = database.features.std(dim=0)
 
-    def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``n`` queries and their rows ``[n]``."""
-        query = self.draw(n, generator)
-        return query, self.search(query)[0]
+    @cached_property
+    def search(self) -> Search:
+        """The search that is replaced."""
+        return make_search(self.database.features, self.database.valid[None])
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Queries ``[n, K]``."""

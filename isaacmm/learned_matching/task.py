@@ -14,12 +14,19 @@ from isaacmm.errors import ConfigError, nearest
 from isaacmm.learned_matching import judge
 from isaacmm.learned_matching.losses import Losses, Weights
 from isaacmm.learned_matching.networks import LearnedMM
+from isaacmm.learned_matching.pose import SURE
+from isaacmm.learned_matching.prototypes import Prototypes
 from isaacmm.learned_matching.queries import Queries
 from isaacmm.learned_matching.rows import Rows
 from isaacmm.matching.database import Database
 from isaacmm.motion.library import MotionLibrary
 
 NAME = "LearnedMM"
+#: Share of being beside a row that the stepper begins with making good in one step; how long it is watched (s), how
+#: often it is put right, and from how many steps it learns at once.
+BACK, ALONE, AGAIN, MOST = 0.3, 1.0, 3, 40_000
+#: Queries that the projector begins with.
+ASKED = 16_384
 #: Ways to begin: name -> (forward m/s, left m/s).
 STARTS = {"stand": (0.0, 0.0), "walk": (1.2, 0.0)}
 
@@ -58,6 +65,7 @@ class LearnedMMTask:
         self.length = 1 + max(2, round(float(config["window_seconds"]) * self.database.rate))
         self.starts = rows.starts(self.length)
         self.queries = Queries(self.database)
+        self.prototypes = Prototypes(self.database, int(config["prototypes"]))
 
     # ------------------------------------------------------------------- model
     def build(self) -> nn.Module:
@@ -67,7 +75,7 @@ class LearnedMMTask:
         model.pose_mean.copy_(rows.poses.mean(0))
         for part in layout.parts:
             model.pose_scale[part.slice] = rows.poses[:, part.slice].std(0).mean().clamp(min=1e-3)
-        model.pose_mean[layout["contact"]], model.pose_scale[layout["contact"]] = 0.0, 4.0
+        model.pose_mean[layout["contact"]], model.pose_scale[layout["contact"]] = 0.0, SURE
         model.body_mean.copy_(rows.bodies.mean(0))
         model.body_scale.fill_(float(rows.bodies.std(0).mean().clamp(min=1e-3)))
         x = rows.features
@@ -76,17 +84,71 @@ class LearnedMMTask:
         model.feature_speed.copy_(speed.square().mean(0).sqrt().clamp(min=1e-3))
         some = torch.arange(0, len(rows), max(1, len(rows) // 20_000))
         model.begin(rows.features[some], rows.poses[some], self.losses.linear_weight())
-        some = self._window(self.starts[:: max(1, len(self.starts) // 256)])
+        some = self._window(self.starts[:: max(1, len(self.starts) // 1024)])
         with torch.no_grad():
-            model.follow(model.compress(x[some], rows.poses[some], rows.bodies[some]), self.database.rate, 1.0)
+            model.follow(self._latents(model, some), self.database.rate, 1.0)
+            self._place_prototypes(model)
+            draw = torch.Generator().manual_seed(self.seed)
+            self._begin_steps(model, draw)
+            query = self.queries.draw(ASKED, draw)
+            chosen = self.prototypes.choose(query)
+            answer = torch.cat(
+                [self.prototypes.answer(*part) for part in zip(query.split(512), chosen.split(512), strict=True)]
+            )
+            model.begin_projections(query, chosen, x[answer], self._latents(model, answer))
         return model
+
+    @torch.no_grad()
+    def _begin_steps(self, model: LearnedMM, draw: torch.Generator) -> None:
+        """Least squares on where the clips go, from their rows and from beside them; then again from where a stepper
+        that begins so goes astray (Venkatraman, Hebert, Bagnell 2015, "Data as Demonstrator")."""
+        rate = self.database.rate
+        length = min(1 + round(ALONE * rate), int(self.database.grid.count.max()))
+        starts = self.rows.starts(length)
+        window = starts[:: max(1, len(starts) // 1024), None] + torch.arange(length)
+        x, z = self.rows.features[window], self._latents(model, window)
+        now_x, now_z = x[:, :-1].flatten(0, 1), z[:, :-1].flatten(0, 1)
+        next_x, next_z = x[:, 1:].flatten(0, 1), z[:, 1:].flatten(0, 1)
+        astray = self.losses.weights.astray
+        beside = (
+            now_x + astray * torch.randn(now_x.shape, generator=draw),
+            now_z + astray * model.latent_scale * torch.randn(now_z.shape, generator=draw),
+        )
+        given, wanted = [(now_x, now_z)], [(next_x, next_z)]
+        for _ in range(1 + AGAIN):
+            given.append(beside)
+            # finding back takes a few steps, or it would outweigh where to go
+            wanted.append(
+                (next_x + (1.0 - BACK) * (beside[0] - now_x), next_z + (1.0 - BACK) * (beside[1] - now_z))
+            )
+            from_x, from_z, to_x, to_z = (torch.cat([p[i] for p in pairs]) for pairs in (given, wanted) for i in (0, 1))
+            some = torch.randperm(len(from_x), generator=draw)[:MOST]
+            model.begin_steps(from_x[some], from_z[some], to_x[some], to_z[some], rate)
+            here, passed = (x[:, 0], z[:, 0]), []
+            for _ in range(length - 1):  # each step needs the one before
+                passed.append(here)
+                here = model.step(*here, 1.0 / rate)
+            beside = (
+                torch.stack([v[0] for v in passed], dim=1).flatten(0, 1),
+                torch.stack([v[1] for v in passed], dim=1).flatten(0, 1),
+            )
+
+    def _latents(self, model: LearnedMM, rows: Tensor) -> Tensor:
+        return model.compress(self.rows.features[rows], self.rows.poses[rows], self.rows.bodies[rows])
 
     def spec(self) -> dict[str, Any]:
         """Sizes; see :class:`LearnedMM`."""
         sizes = {name: [int(n) for n in self.config["networks"][name]] for name in judge.NETWORKS + ("compressor",)}
         rows = self.rows
         counts = {"features": rows.features.shape[1], "pose": rows.layout.size, "bodies": rows.bodies.shape[1]}
-        return {**counts, "latent": int(self.config["latent"]), **sizes}
+        return {**counts, "latent": int(self.config["latent"]), "prototypes": len(self.prototypes), **sizes}
+
+    @torch.no_grad()
+    def _place_prototypes(self, model: LearnedMM) -> None:
+        own = self.prototypes.rows
+        x, y, bodies = (t[own].to(model.prototype_x) for t in (self.rows.features, self.rows.poses, self.rows.bodies))
+        model.prototype_x.copy_(x)
+        model.prototype_z.copy_(model.compress(x, y, bodies))
 
     # ---------------------------------------------------------------- training
     def _window(self, start: Tensor) -> Tensor:
@@ -96,10 +158,12 @@ class LearnedMMTask:
         """Windows ``[b, length]`` of rows within clips, queries ``[n, K]`` and the rows that answer them."""
         rows = self.rows
         picked = self._window(self.starts[torch.randint(len(self.starts), (self.windows,), generator=generator)])
-        query, answer = self.queries(self.asked, generator)
+        query = self.queries.draw(self.asked, generator)
+        chosen = self.prototypes.choose(query)
+        answer = self.prototypes.answer(query, chosen)
         return {
             "x": rows.features[picked], "y": rows.poses[picked], "bodies": rows.bodies[picked],
-            "query": query, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
+            "query": query, "chosen": chosen, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
             "answer_bodies": rows.bodies[answer], "poses_too": torch.tensor(step % self.pose_every == 0),
         }  # fmt: skip
 
@@ -115,12 +179,13 @@ class LearnedMMTask:
             whole, self._pose = self.losses.decompressor(model, *window)
             z = self._pose.pop("z")
             model.follow(z, self.database.rate)
+            self._place_prototypes(model)
         with torch.no_grad():
             if not batch["poses_too"]:
                 z = model.compress(*window)
             answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"])
         step, parts = self.losses.stepper(model, batch["x"], z)
-        project, more = self.losses.projector(model, batch["query"], batch["answer_x"], answer)
+        project, more = self.losses.projector(model, batch["query"], batch["chosen"], batch["answer_x"], answer)
         told = {**self._pose, **parts, **more}
         return whole + step + project, {k: v.detach() for k, v in told.items()}
 

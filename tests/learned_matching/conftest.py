@@ -19,6 +19,7 @@ CONFIG: dict[str, Any] = {
     "rate": 30,
     "latent": 12,
     "networks": {"compressor": [32], "decompressor": [32], "stepper": [48], "projector": [48, 48]},
+    "prototypes": 30,
     "windows": 16,
     "window_seconds": 0.2,
     "queries": 24,

@@ -56,9 +56,9 @@ def test_graphs_compute_what_the_networks_do(model: LearnedMM, meta: dict[str, A
 
 
 def test_operators_that_every_runtime_has(model: LearnedMM) -> None:
-    allowed = {"float32": {"Gemm", "Relu", "Add"}}
+    allowed = {"float32": {"Gemm", "Relu", "Add", "ArgMax", "Gather", "Concat"}}
     allowed["float16"] = allowed["float32"] | {"Cast"}
-    allowed["int8"] = allowed["float32"] | {"DequantizeLinear"}
+    allowed["int8"] = allowed["float16"] | {"DequantizeLinear"}
     sizes = {}
     for precision in PRECISIONS:
         graphs = build(model, 30.0, precision)
@@ -71,8 +71,9 @@ def test_operators_that_every_runtime_has(model: LearnedMM) -> None:
 def test_fewer_bits_are_measured(model: LearnedMM, meta: dict[str, Any], tmp_path: Path) -> None:
     _, half = write(model, meta, tmp_path / "half", "float16")
     _, whole = write(model, meta, tmp_path / "int8", "int8")
-    assert max(half.values()) < 0.02
-    assert max(half.values()) < max(whole.values()) < 0.5
+    assert max(half.values()) < 0.005
+    for name in half:
+        assert half[name] < whole[name] < 0.1
     with pytest.raises(ConfigError, match="float16"):
         write(model, meta, tmp_path, "float15")  # type: ignore[arg-type]
 

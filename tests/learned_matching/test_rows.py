@@ -7,6 +7,7 @@ import torch
 
 from isaacmm import rotation
 from isaacmm.errors import MotionError
+from isaacmm.learned_matching.prototypes import Prototypes
 from isaacmm.learned_matching.queries import Queries
 from isaacmm.learned_matching.rows import Rows
 from isaacmm.learned_matching.task import LearnedMMTask
@@ -61,12 +62,28 @@ def test_bodies_are_those_of_the_clip_seen_from_its_track(rows: Rows, database: 
 
 def test_queries_are_answered_as_by_the_search(database: Database) -> None:
     queries = Queries(database)
-    query, row = queries(30, torch.Generator().manual_seed(0))
+    query = queries.draw(30, torch.Generator().manual_seed(0))
     assert query.shape == (30, database.features.shape[1])
     distance = torch.cdist(query, database.features).masked_fill(~database.valid, torch.inf)
-    assert (distance.argmin(1) == row).all()
-    again, _ = queries(30, torch.Generator().manual_seed(0))
-    assert torch.equal(query, again)
+    assert (distance.argmin(1) == queries.search(query)[0]).all()
+    assert torch.equal(query, queries.draw(30, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 10**6])
+def test_prototypes_are_rows_and_answers_lie_around_them(database: Database, count: int) -> None:
+    found = Prototypes(database, count)
+    assert len(found) == min(count, int(database.valid.sum())) == len(found.rows.unique())
+    assert database.valid[found.rows].all()
+    query = Queries(database).draw(24, torch.Generator().manual_seed(0))
+    chosen = found.choose(query)
+    x = database.features
+    assert torch.equal(chosen, torch.cdist(query, x[found.rows]).argmin(1))
+    around = torch.cdist(x, x[found.rows]).argmin(1)
+    allowed = (around[None] == chosen[:, None]) & database.valid
+    wanted = torch.cdist(query, x).masked_fill(~allowed, torch.inf)
+    answer = found.answer(query, chosen)
+    best = wanted.min(1).values
+    torch.testing.assert_close(wanted.gather(1, answer[:, None])[:, 0], best, atol=1e-3, rtol=1e-4)
 
 
 def test_commanded_queries_hold_the_pose_of_a_row(database: Database) -> None:
