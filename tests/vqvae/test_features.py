@@ -106,3 +106,12 @@ def test_a_turn_goes_round(humanoid: CharacterModel) -> None:
     spec = MotionFeatures.make(humanoid.skeleton, 30.0)
     again = spec.motion(spec.extract(motion), Start.of(motion))
     torch.testing.assert_close(again.root_pos, root, rtol=0, atol=1e-4)
+
+
+def test_decoded_quaternions_do_not_flip(make_motion: Callable[..., Motion]) -> None:
+    """A fault in circulation: the function that was to keep signs continuous did nothing."""
+    motion = make_motion(frames=120, reach=0.9)
+    spec = MotionFeatures.make(motion.skeleton, 30.0)
+    again = spec.motion(spec.extract(motion))
+    for q in (again.root_rot, again.joint_rot):
+        assert bool(((q[1:] * q[:-1]).sum(-1) > 0.0).all())

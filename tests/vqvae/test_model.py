@@ -179,3 +179,14 @@ def test_a_map_from_simulation_to_a_real_robot() -> None:
     for wrong in ({"real_dof": 22}, {"sim_to_real_idx": where[:-1]}, {"sim_to_real_idx": [0] * 29}):
         with pytest.raises(ConfigError, match="sim_to_real_idx"):
             robot_hinges(robot, {**chosen, **wrong})
+
+
+def test_every_setting_is_read_by_somebody() -> None:
+    """Settings for clipping, stopping and validation used to be read by nobody."""
+    from isaacmm.vqvae import task as module
+
+    text = Path(module.__file__).read_text(encoding="utf-8")
+    known = set(Shape.__dataclass_fields__)
+    held = settings()
+    for name in [*held, *held["loss"]]:
+        assert name in known or f'"{name}"' in text or f"task.{name}" in text or name == "name", name
