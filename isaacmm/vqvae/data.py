@@ -47,17 +47,17 @@ def load(motion: Mapping[str, Any], character: CharacterModel, skeleton: str = "
         {"file": entry} if isinstance(entry, str) else {str(k): v for k, v in dict(entry).items()}
         for entry in ([entries] if isinstance(entries, str) else entries)
     ]
-    if skeleton == "auto":
-        first = sources.expand(str(specs[0].get("file", "")))[0]
+    if skeleton == "auto" and "file" in specs[0]:
+        first = sources.expand(str(specs[0]["file"]))[0]
         skeleton = "character" if _human(registry.read(first, **_options(specs[0])), character) else "own"
     clips: list[Motion] = []
     for spec in specs:
         files = sources.expand(str(spec["file"])) if "file" in spec else []
-        plain = skeleton == "character" and not any(_holds_many(path) for path in files)
+        plain = skeleton != "own" and not any(_holds_many(path) for path in files)
         if plain or not files:  # an entry without a file is refused there
             clips += sources.load_clips({**motion, "clips": [spec]}, character)[0]
         else:
-            clips += _read(files, spec, character if skeleton == "character" else None)
+            clips += _read(files, spec, None if skeleton == "own" else character)
     for clip in clips[1:]:
         if clip.skeleton.names != clips[0].skeleton.names:
             raise MotionError(
