@@ -186,7 +186,7 @@ def _uses(page: Page) -> list[tuple[str, str]]:
             "command.onnx",
             "<p>From what the character is asked to do to the numbers its policy is told: run it once per control "
             "step, keep its <code>next_state</code> for the next one, and put its <code>condition</code> into the "
-            "policy's observation. <code>policy.json</code>, under <code>command</code>, names every input and output.</p>",
+            "policy's observation. <code>policy.json</code>, under <code>command</code>, names inputs and outputs.</p>",
         ),
         ("matching.npz", "<p>The clips of the policy's twin; <code>policy.json</code>, under <code>twin</code>, says "
          "how it plays them.</p>"),

@@ -76,14 +76,13 @@ def test_protomotions_as_in_a_file_of_theirs(recorded_motions: Path, tmp_path: P
     theirs, ours = (torch.load(file, weights_only=True) for file in (path, tmp_path / "a.motion"))
     assert set(theirs) == set(ours) and all(theirs[k].shape == ours[k].shape for k in theirs if k != "fps")
     assert all(theirs[k].dtype == ours[k].dtype for k in theirs if k != "fps")
-    torch.testing.assert_close(ours["rigid_body_pos"], theirs["rigid_body_pos"], atol=1e-4, rtol=0)
-    assert float(rotation.angle_between(ours["rigid_body_rot"], theirs["rigid_body_rot"]).max()) < 1e-3
-    torch.testing.assert_close(ours["dof_pos"], theirs["dof_pos"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(ours["rigid_body_pos"], theirs["rigid_body_pos"], atol=1e-5, rtol=0)
+    turned = rotation.angle_between(ours["rigid_body_rot"].double(), theirs["rigid_body_rot"].double())
+    assert float(turned.max()) < 1e-5
+    torch.testing.assert_close(ours["dof_pos"], theirs["dof_pos"], atol=1e-5, rtol=0)
     for key in ("dof_vel", "rigid_body_vel", "rigid_body_ang_vel"):  # their filters are others
         apart = (ours[key] - theirs[key]).abs()[2:-2]
         assert float(apart.median()) < 0.05 * float(theirs[key].abs().quantile(0.9)), key
-    alike = ours["rigid_body_contacts"] == theirs["rigid_body_contacts"]
-    assert float(alike.float().mean()) > 0.9
 
 
 def test_protomotions_knows_standing_feet(tmp_path: Path, make_motion: Make) -> None:
@@ -118,7 +117,9 @@ def test_neither_hinges_nor_smpl(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_takes_a_format_where_suffixes_are_shared(tmp_path: Path, make_motion: Make) -> None:
+def test_the_command_takes_a_format_where_suffixes_are_shared(
+    tmp_path: Path, make_motion: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_motion(frames=20).save(tmp_path / "one.npz")
     assert main(["convert", str(tmp_path / "one.npz"), str(tmp_path / "a.pkl"), "--to", "phc"]) == 0
     assert registry.sniff(tmp_path / "a.pkl").name == "phc"
@@ -126,3 +127,8 @@ def test_the_command_takes_a_format_where_suffixes_are_shared(tmp_path: Path, ma
     assert registry.sniff(tmp_path / "out" / "one.npz").name == "isaaclab"
     assert main(["convert", str(tmp_path / "one.npz"), str(tmp_path / "b.pkl")]) == 0
     assert registry.sniff(tmp_path / "b.pkl").name == "mimickit"
+    assert main(["convert", str(tmp_path / "one.npz"), str(tmp_path / "c.pkl"), "--to", "phk"]) == 2
+    assert "phc" in capsys.readouterr().err
+    assert main(["cut", str(tmp_path / "one.npz"), "--to", "1s", "--out", str(tmp_path / "c.npz")]) == 2
+    assert "--to-time" in capsys.readouterr().err
+    assert not list(tmp_path.glob("c.*"))

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from isaacmm.character import CharacterModel
-from isaacmm.errors import IsaacmmError, MotionError
+from isaacmm.errors import IsaacmmError, MotionError, nearest
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.io import registry
 from isaacmm.motion.sources import expand
@@ -85,13 +85,13 @@ def targets(given: argparse.Namespace, sources: Sequence[Path], default_suffix: 
     ``--out`` with a suffix is a file (one source only), without one a folder; names that meet in it are refused.
     """
     out: Path | None = given.out
+    form = _form(given)
     if out is None:
         raise MotionError("say where to write: --out FILE for one clip, --out FOLDER for several")
     if out.suffix and not out.is_dir():
         if len(sources) > 1:
             raise MotionError(f"--out {out} is one file, but {len(sources)} clips were named; give a folder")
         return {sources[0]: out}
-    form = _form(given)
     suffix = registry.FORMATS[form].suffixes[0] if form else f".{(given.to or 'npz').lstrip('.')}"
     placed = {s: out / f"{s.stem}{default_suffix}{suffix}" for s in sources}
     seen: dict[Path, Path] = {}
@@ -103,8 +103,19 @@ def targets(given: argparse.Namespace, sources: Sequence[Path], default_suffix: 
 
 
 def _form(given: argparse.Namespace) -> str | None:
-    """The format that ``--to`` names, if it is more than a suffix."""
-    return given.to if given.to in registry.FORMATS else None
+    """The format that ``--to`` names, if it is more than a suffix.
+
+    Raises:
+        MotionError: neither a format nor a suffix of one.
+    """
+    if given.to is None or given.to in registry.FORMATS:
+        return given.to
+    suffixes = {suffix.lstrip(".") for form in registry.FORMATS.values() if form.write for suffix in form.suffixes}
+    if given.to.lower().lstrip(".") not in suffixes:
+        hint = " (where a cut ends is --to-time)" if "stop" in given else ""
+        known = sorted({*registry.FORMATS, *suffixes})
+        raise MotionError(f"--to {given.to}: no format{hint}; {nearest(given.to, known)}")
+    return None
 
 
 def each(

@@ -159,8 +159,12 @@ def sniff(path: str | Path) -> Format:
     """
     path = Path(path)
     if not path.exists():
-        siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        hint = f" In that folder: {nearest(path.name, sorted(siblings)[:20])}" if siblings else ""
+        known = {suffix for form in FORMATS.values() for suffix in form.suffixes}
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        clips = sorted(p.name for p in beside if p.suffix.lower() in known)
+        close = nearest(path.name, clips)
+        close = close if close.startswith("did") else nearest(path.name, clips[:20])
+        hint = f" In that folder: {close}" if clips else ""
         raise MotionError(f"{path}: there is no such motion file.{hint}")
     if path.is_dir():
         raise MotionError(f"{path} is a folder, not a motion file; name one of the clips in it.")
