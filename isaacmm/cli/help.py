@@ -27,6 +27,7 @@ _COMMANDS = (
 _RELATED = (
     ("python -m isaacmm.motion inspect CLIP", "what is in a motion file"),
     ("python -m isaacmm.motion view CLIP", "film it"),
+    ("python -m isaacmm.motion upsample CLIP OUT rate=8", "frames between frames, by a run of task=MotionInbetween"),
     ("python -m isaacmm.evaluate checkpoint=latest", "measure a policy beside its clips"),
     ("python -m isaacmm.export checkpoint=latest", "BVH, ONNX or film of a policy"),
     ("python -m isaacmm.matching demo command=figure_eight", "motion matching alone: a character on a path"),

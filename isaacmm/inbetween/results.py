@@ -127,7 +127,7 @@ def _sticks(axes: Any, pack: ClipPack, found: Mapping[str, Windows]) -> None:
                 points = np.stack((x, z), axis=-1)
                 lines = np.stack((points[parents], points[1:]), axis=1)
                 alpha = 0.35 if who == "real" else 1.0
-                axes.add_collection(LineCollection(lines, colors=_COLOURS[who], lw=width, alpha=alpha))
+                axes.add_collection(LineCollection(list(lines), colors=_COLOURS[who], lw=width, alpha=alpha))
         axes.text(column * 1.15 * height, height * 1.1, f"{frame / pack.fps:.2f} s", fontsize=7, ha="center")
     for row, kind in enumerate(("interpolation", "network")):
         axes.text(-0.75 * height, (0.5 - row * 1.25) * height, f"{kind}\n(grey: real)", fontsize=8, ha="center",
