@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import platform
 import statistics
 import tempfile
@@ -134,6 +133,7 @@ def measure(
     ours(0)
     _synchronise(sim.device)
     used = _memory(device) - before
+    memory = _bytes_per_world(sim, used)
     loops: dict[str, Step] = {"ours": ours}
     restart: Callable[[ResetState], None] | None = None
     if name in BARE:
@@ -164,7 +164,8 @@ def measure(
     sim.close()
     return {
         "simulator": name, "device": device, "worlds": worlds, "scenario": scenario, "pairs": pair - 1,
-        "ours": rate["ours"], "bare": rate.get("bare"), "ratio": ratio, "kB_per_world": used / worlds / 1e3,
+        "ours": rate["ours"], "bare": rate.get("bare"), "ratio": ratio,
+        "kB_per_world": None if memory is None else memory / 1e3,
         "clock": "wall" if clock is time.perf_counter else "cpu",
     }  # fmt: skip
 
@@ -175,14 +176,20 @@ def _synchronise(device: torch.device) -> None:
 
 
 def _memory(device: str) -> float:
-    """Bytes in use: of the GPU, or resident in this process."""
-    if device.startswith("cuda"):
-        free, total = torch.cuda.mem_get_info(device)
-        return float(total - free)
-    try:
-        return float(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    except OSError:
-        return float("nan")
+    """Bytes of the GPU in use."""
+    free, total = torch.cuda.mem_get_info(device) if device.startswith("cuda") else (0, 0)
+    return float(total - free)
+
+
+def _bytes_per_world(sim: Any, used: float) -> float | None:
+    """What the GPU gave, or the size of the engine's arrays; a process's own memory says nothing at these sizes."""
+    if sim.device.type == "cuda":
+        return used / sim.num_envs
+    if not hasattr(sim, "nconmax"):
+        return None
+    from isaacmm.sim.warp_setup import bytes_per_world
+
+    return float(bytes_per_world(sim.mj_model, sim.nconmax, sim.njmax))
 
 
 # ---------------------------------------------------------------------- training
@@ -290,7 +297,7 @@ def table(found: dict[str, Any]) -> str:
         ratio = "" if r["ratio"] is None else f"{r['ratio']:.2f}"
         lines.append(
             f"| {r['simulator']} on {r['device']} | {r['worlds']:,} | {r['scenario']} | {r['ours']:,.0f} | {bare} | "
-            f"{ratio} | {r['kB_per_world']:.0f} |"
+            f"{ratio} | {'' if r['kB_per_world'] is None else format(r['kB_per_world'], '.0f')} |"
         )
     lines.append("")
     clocks = {r["clock"] for r in found["speed"]}
@@ -357,7 +364,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     ticks = sorted({r["worlds"] for r in found["speed"]})
     left.set_xticks(ticks, [f"{t:,}" for t in ticks], minor=False)
     left.minorticks_off()
-    left.legend(fontsize=7, frameon=False)
+    left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
     left.set_title(
         "speed" + (" (CPU seconds of one thread)" if {r["clock"] for r in found["speed"]} == {"cpu"} else ""),
         fontsize=10,
