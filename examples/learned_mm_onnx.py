@@ -132,6 +132,7 @@ class Player:
         self.state = np.array([spec["starts"][start]["state"]], dtype=np.float32)
         self.pose = self._decompress()
         self.every = max(1, round(self.rules["search_seconds"] / self.dt))
+        self.alone = 0.0  # s since the last projection that was gone to
         self.timer, self.last, self.jumps = 0, self.state[0, self.pose_size : self.count], 0
         self.spring = CommandSpring(f["horizons_s"], self.rules["command_halflife_s"])
         self.spring.velocity, self.spring.rate = self._of("velocity").copy(), float(self._of("turn_rate")[0])
@@ -166,6 +167,7 @@ class Player:
         """Ask the projector where to be, if it is time to; whether it was another moment than this."""
         rules = self.rules
         self.timer -= 1
+        self.alone += self.dt
         due = self.timer < 0 or np.linalg.norm(path - self.last) > rules["jump"]
         self.last = path
         if not due:
@@ -176,9 +178,10 @@ class Player:
         found = self.net["projector"].run(None, {"query": query[None]})[0]
         x = found[0, : self.count]
         near = ((x - here) ** 2).sum() <= rules["near"]
-        if near or ((query - here) ** 2).sum() <= ((query - x) ** 2).sum() + rules["stay_bias"]:
+        good = near or ((query - here) ** 2).sum() <= ((query - x) ** 2).sum() + rules["stay_bias"]
+        if good and self.alone < rules["patience_s"] - 1e-4:  # a stepper that is alone for long goes astray
             return False
-        self.state = found
+        self.state, self.alone = found, 0.0
         self.jumps += 1
         return True
 

@@ -18,6 +18,7 @@ from isaacmm.export.contract import to_text
 from isaacmm.export.graph import IR_VERSION, OPSET, session
 from isaacmm.learned_matching.graphs import PRECISIONS, Precision, build
 from isaacmm.learned_matching.networks import LearnedMM
+from isaacmm.learned_matching.playhead import JUMP, NEAR, PATIENCE
 from isaacmm.learned_matching.pose import PoseLayout
 from isaacmm.matching.controller import Settings
 from isaacmm.motion.io.files import atomic
@@ -154,8 +155,9 @@ def _sidecar(meta: Mapping[str, Any], networks: Mapping[str, Any], precision: st
             "rate_hz": float(meta["rate"]),
             "search_seconds": settings.search_seconds,
             "stay_bias": settings.stay_bias,
-            "near": 0.5,
-            "jump": 1.0,
+            "near": NEAR,
+            "jump": JUMP,
+            "patience_s": PATIENCE,
             "halflife_s": settings.halflife,
             "command_halflife_s": settings.command_halflife,
             "leading": {
@@ -206,7 +208,8 @@ _STEPS = [
     "each 1 / rate_hz s: state = stepper(state)",
     "every search_seconds, and when |path - last path| > jump: query = the first pose_size features of the state, then "
     "the normalised path that the command spring takes during the next second; found = projector(query); go to it "
-    "unless |found - state|^2 <= near (features only) or |query - state|^2 <= |query - found|^2 + stay_bias",
+    "unless, within patience_s of the last time that one was gone to, |found - state|^2 <= near (features only) or "
+    "|query - state|^2 <= |query - found|^2 + stay_bias",
     "pose = decompressor(state); after a jump the difference of the pose that would have been played (and of its "
     "rates) is added and dies away with halflife_s (inertialization)",
     "the ground point moves by velocity and turn_rate of the pose; hips and hinges are laid on it",

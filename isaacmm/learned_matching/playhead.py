@@ -11,8 +11,8 @@ from torch import Tensor
 from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.pose import Pose, PoseLayout
 
-#: See :class:`NetworkPlayhead` (s).
-PATIENCE = 0.5
+#: See :class:`NetworkPlayhead`: squared distances of features, and s.
+NEAR, JUMP, PATIENCE = 0.5, 1.0, 0.5
 
 
 class NetworkPlayhead:
@@ -55,8 +55,8 @@ class NetworkPlayhead:
         dt: float,
         every: float = 0.1,
         stay_bias: float = 0.1,
-        near: float = 0.5,
-        jump: float = 1.0,
+        near: float = NEAR,
+        jump: float = JUMP,
         patience: float = PATIENCE,
     ) -> None:
         self.model, self.layout, self.rate, self.pose_size = model, layout, rate, pose_size
@@ -135,7 +135,7 @@ class NetworkPlayhead:
         x, z = self.model.project(query)
         cost, staying = ((query - x) ** 2).sum(-1), ((query - here) ** 2).sum(-1)
         stay = (((x - here) ** 2).sum(-1) <= self.near) | (staying <= cost + self.stay_bias)
-        stay &= self.alone[ids] < self.patience
+        stay &= self.alone[ids] < self.patience - 1e-4
         self.jumped[ids] = ~stay
         self.timer[ids] = self.every - 1
         self.searches += len(ids)

@@ -65,6 +65,20 @@ def test_a_projection_is_gone_to_only_if_it_is_better_and_elsewhere(model: Learn
         assert bool(play.jumped[0]) == goes
 
 
+def test_a_stepper_is_not_alone_for_long(model: LearnedMM, meta: dict[str, Any]) -> None:
+    play = NetworkPlayhead.of(model, meta, 1, 1.0 / 30.0, every=0.1, stay_bias=1e9, patience=0.5)
+    begin = meta["starts"]["walk"]
+    play.reset(torch.arange(1), begin["x"][None], begin["z"][None])
+    jumped = []
+    for _ in range(60):
+        play.step(play.last)
+        jumped.append(bool(play.jumped[0]))
+    at = [i for i, j in enumerate(jumped) if j]
+    # at the first projection that comes half a second after the one before
+    assert at and 14 <= at[0] <= 17
+    assert all(15 <= b - a <= 18 for a, b in zip(at[:-1], at[1:], strict=True))
+
+
 def test_a_jump_of_the_command_asks_at_once(model: LearnedMM, meta: dict[str, Any]) -> None:
     play = head(model, meta, 30.0)
     play.step(play.last + 0.01)
