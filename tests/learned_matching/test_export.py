@@ -113,7 +113,7 @@ def test_example_plays_what_the_controller_plays(exported: Path, model: LearnedM
         place, turned = player.root
         np.testing.assert_allclose(place, pos[0].numpy(), atol=3e-3)
         np.testing.assert_allclose(turned, rotation.to_matrix(rot[0]).numpy(), atol=5e-3)
-    assert player.jumps == int(controller.playhead.searches > 0) * player.jumps
+    assert player.jumps >= 1  # or nothing of jumps has been compared
 
 
 def test_example_alone_writes_a_file_that_is_the_motion(exported: Path, tmp_path: Path) -> None:
@@ -141,4 +141,5 @@ def test_example_needs_neither_torch_nor_this_project() -> None:
     nodes = list(ast.walk(ast.parse(EXAMPLE.read_text(encoding="utf-8"))))
     imports = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     imports |= {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
-    assert imports <= {"__future__", "argparse", "json", "math", "pathlib", "numpy", "onnxruntime"}
+    mine = {"__future__", "argparse", "collections.abc", "json", "math", "pathlib", "typing"}
+    assert imports <= mine | {"numpy", "onnxruntime"}
