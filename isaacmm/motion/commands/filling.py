@@ -153,7 +153,7 @@ class Filling:
         if not bool(use.all()):
             long = int((~use).sum())
             lines.append(
-                f"{long} gap(s) longer than the {network.longest:.2f} s it learned, up to {float(lengths.max()):.2f} s, "
+                f"{long} gaps longer than the {network.longest:.2f} s it learned, up to {float(lengths.max()):.2f} s, "
                 "are interpolated"
             )
         if self.noise > 0:
