@@ -36,8 +36,12 @@ def parser() -> argparse.ArgumentParser:
         "--picture", type=Path, metavar="PNG", help="draw gaits and curves into this file and stop"
     )
     p.add_argument("--sheet", type=Path, metavar="PNG", help="draw the clips in --out into this file and stop")
-    p.add_argument("--refit", action="store_true",
-                   help="first fit all gaits anew to curves and mechanics (minutes); replaces gaits.json")  # fmt: skip
+    p.add_argument("--compare", nargs="*", metavar="CLIP",
+                   help="print ranges of motion of walking and running clips in --out, and of CLIP files of your own, "
+                        "beside recorded and published ones, and stop")  # fmt: skip
+    p.add_argument("--refit", nargs="*", choices=("walk", "run"), metavar="MANNER",
+                   help="first fit the gaits of a manner (walk, run; default: both) anew to curves and mechanics "
+                        "(minutes); replaces them in gaits.json")  # fmt: skip
     return p
 
 
@@ -55,8 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(line.format(s) for s in chosen))
         return 0
     try:
-        if options.refit:
-            gaits.fit_all(Body.load(), report=lambda line: print(line, flush=True))
+        if options.refit is not None:
+            manners = options.refit or ("walk", "run")
+            gaits.fit_all(Body.load(), report=lambda line: print(line, flush=True), manners=manners)
         if options.picture:
             from isaacmm.gait.picture import draw
 
@@ -68,6 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             draw_set(options.out, options.sheet)
             print(f"drew {options.sheet}")
+            return 0
+        if options.compare is not None:
+            from isaacmm.gait.compare import table
+
+            print(table(options.out, options.compare))
             return 0
         return _write(options.out, chosen, options.seed, whole=len(chosen) == len(every))
     except (IsaacmmError, OSError) as trouble:

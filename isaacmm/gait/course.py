@@ -19,8 +19,12 @@ from isaacmm.gait.transitions import ease, gait_stance
 
 #: s beyond both ends of the clip that are planned too, and samples per second of the plan
 BEYOND, RATE = 5.0, 240
-#: m/s between which walking turns into running, or back (people change at 1.9 to 2.1 m/s)
-TO_RUN = (1.9, 2.2)
+#: m/s between which walking turns into running, or back (people change at 1.9 to 2.1 m/s, within a step)
+TO_RUN = (1.5, 2.2)
+#: A running foot points far down in its swing; it does so no more (times) before it lands on the heel to walk.
+MOST = 1.1
+#: Share of its length a leg may be planned to be stretched to where there is running: the flight needs some too.
+REACH = 0.989
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,17 @@ def gait_at(body: Body, speed: float, run: float, table: dict[str, np.ndarray]) 
     )
     mixed = Plan(speed, stride, stance, width, toe_out, run > 0.5)
     return mixed, mix(*x)
+
+
+def stance_between(
+    gait: Plan, x: np.ndarray, side: str, hold: tuple[float, float, float], down: float, up: float
+) -> tuple[Stance, tuple[Stance, Stance]]:
+    """A stance of this gait from `down` to `up` (s), and the two stances whose swing the one after it is like."""
+    s = gait_stance(gait, x, side, hold, down)
+    stretch = (up - down) / (s.up - s.down)
+    s.up, s.flat, s.heel_off = up, s.flat * stretch, s.heel_off * stretch
+    return s, (gait_stance(gait, x, side, (0.0, 0.0, 0.0), 0.0),
+               gait_stance(gait, x, side, (gait.stride, 0.0, 0.0), gait.duration))  # fmt: skip
 
 
 def follow(body: Body, course: Course, fps: float, seed: int, table: dict[str, np.ndarray]) -> Take:
@@ -102,14 +117,11 @@ def follow(body: Body, course: Course, fps: float, seed: int, table: dict[str, n
             c = np.array([sample(point[:, i], middle) for i in range(2)]) - start
             spot = c + along * _ahead(np.array(yaw)) + across * left_of(np.array(yaw))
             hold = (float(spot[0]), float(spot[1]), yaw + sign * gait.toe_out + jitter[2])
-            s = gait_stance(gait, x, side, hold, down)
-            stretch = (up - down) / (s.up - s.down)
-            s.up, s.flat, s.heel_off = up, s.flat * stretch, s.heel_off * stretch
-            stances.append(s)
-            models.append((gait_stance(gait, x, side, (0.0, 0.0, 0.0), 0.0),
-                           gait_stance(gait, x, side, (gait.stride, 0.0, 0.0), gait.duration)))  # fmt: skip
+            stance_k, model = stance_between(gait, x, side, hold, down, up)
+            stances.append(stance_k)
+            models.append(model)
         for a, b, model in zip(stances[:-1], stances[1:], models, strict=False):
-            a.detour = likened(a, b, model, body.sole)
+            a.detour = likened(a, b, model, body.sole, most=MOST if any(course.running) else np.inf)
         feet[side] = stances
     assert set(feet) == set(SIDES)
     place = np.stack([sample(point[:, i], t) for i in range(2)], -1) - start
@@ -122,7 +134,8 @@ def follow(body: Body, course: Course, fps: float, seed: int, table: dict[str, n
     push = np.deg2rad(2.0) * np.clip(np.gradient(sample(speed, t), t), -2, 2)
     look = 0.5 * (sample(heading, t + 0.4) - way)  # the head turns first
     extra = {"abdomen_y": push, "neck_z": look, "abdomen_z": 0.25 * look}
-    return perform(body, Journey(t, p, x, frame, feet, fps, extra, vary, reach=0.9985))
+    reach = REACH if any(course.running) else 0.9985
+    return perform(body, Journey(t, p, x, frame, feet, fps, extra, vary, reach=reach))
 
 
 def _ahead(heading: np.ndarray) -> np.ndarray:

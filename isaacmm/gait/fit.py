@@ -49,12 +49,13 @@ def prior(body: Body, plan: Plan) -> Prior:
     deg = np.deg2rad(1.0)
     v, run = plan.speed, plan.running
     pace = v / 3.0 if run else v / 1.3
-    put("x", {}, {0: 0.01, 1: 0.01, 2: 0.003, 3: 0.003, 4: 0.001, 5: 0.001})
+    loose = 2.0 if run else 1.0  # running is less even within its step
+    put("x", {}, {i: loose * t for i, t in enumerate((0.01, 0.01, 0.003, 0.003, 0.001, 0.001))})
     sway = 0.010 if run else 0.024 - 0.006 * pace
     put("y", {1: -sway}, {0: 0.006, 1: 0.006, 2: 0.003, 3: 0.003, 4: 0.001, 5: 0.001})
     if run:
         # lowest in mid stance, highest in mid flight
-        height, half = body.leg_length - 0.055, 0.035
+        height, half = body.leg_length - 0.045, 0.042
         lowest = 2 * np.pi * plan.stance
         wave2 = {1: -half * np.cos(lowest), 2: -half * np.sin(lowest)}
     else:
@@ -64,17 +65,17 @@ def prior(body: Body, plan: Plan) -> Prior:
     put(
         "z",
         {0: height, **wave2},
-        {0: 0.01, 1: 0.003, 2: 0.006, 3: 0.003, 4: 0.003, 5: 0.002, 6: 0.002, 7: 0.001, 8: 0.001},
+        {0: 0.01, **{i + 1: loose * t for i, t in enumerate((0.003, 0.006, 0.003, 0.003, 0.002, 0.002, 0.001, 0.001))}},
     )
     # right heel strike: right side of the pelvis forward (positive yaw), left side about to drop
     put(
         "yaw",
-        {0: (6 if run else 4) * pace * deg},
-        {0: 1.5 * deg, 1: 1.5 * deg, 2: 0.5 * deg, 3: 0.5 * deg, 4: 0.2 * deg, 5: 0.2 * deg},
+        {0: (6 * min(pace, 1.1) if run else 4 * pace) * deg},
+        {i: t / loose * deg for i, t in enumerate((1.5, 1.5, 0.5, 0.5, 0.2, 0.2))},
     )
     put(
         "roll",
-        {1: -(3 if run else 3.5) * deg},
+        {1: -(4 if run else 3.5) * deg},
         {0: 0.8 * deg, 1: 0.8 * deg, 2: 0.4 * deg, 3: 0.4 * deg, 4: 0.2 * deg, 5: 0.2 * deg},
     )
     put(
@@ -90,9 +91,11 @@ def prior(body: Body, plan: Plan) -> Prior:
     put("bend", {1: 3 * deg}, 1.5 * deg)
     put("twist", {0: -(14 if run else 8) * pace * deg}, 3 * deg)
     if run:
-        put("shoulder", {0: 8 * deg, 1: 26 * pace * deg}, 2.5 * deg)
-        put("elbow", {0: 82 * deg, 1: -8 * deg}, 6 * deg)
-        put("abduct", {0: 12 * deg}, 3 * deg)
+        # arms swing further up to 3 m/s and then only faster
+        around = {0: 2.5 * deg, **dict.fromkeys(range(1, 7), 1.5 * deg)}
+        put("shoulder", {0: 8 * deg, 1: 23 * min(pace, 1.0) * deg}, around)
+        put("elbow", {0: 70 * deg, 1: -10 * deg}, {0: 3 * deg, **dict.fromkeys(range(1, 7), 2 * deg)})
+        put("abduct", {0: 15 * deg}, 3 * deg)
         put("inward", {0: 15 * deg}, 5 * deg)
     else:
         put("shoulder", {0: 5 * deg, 1: 16 * pace * deg}, 3 * deg)
@@ -101,14 +104,14 @@ def prior(body: Body, plan: Plan) -> Prior:
         put("inward", {0: 8 * deg}, 4 * deg)
     put("ahead", {0: plan.stride * plan.stance * (0.36 if run else 0.34)}, 0.06)
     put("strike", {0: (10 if run else 10 + 7 * pace) * deg}, 4 * deg)
-    put("push", {0: (52 if run else 62 + 10 * pace) * deg}, 6 * deg)
+    put("push", {0: (58 if run else 62 + 10 * pace) * deg}, 6 * deg)
     put("lift", {0: 1.8}, 0.5)
     put("rise", {0: 3.0}, 1.5)
     put("flat", {0: 0.07 if run else 0.115}, 0.015)
-    put("heel_off", {0: plan.stance * (0.45 if run else 0.55)}, 0.03)
+    put("heel_off", {0: plan.stance * (0.36 if run else 0.55)}, 0.03)
     for axis in ("along", "side", "up"):
-        put(f"swing_{axis}", {}, 0.06 if axis != "side" else 0.01)
-    put("swing_pitch", {}, 20 * deg)
+        put(f"swing_{axis}", {}, loose**2 * 0.06 if axis != "side" else 0.01)
+    put("swing_pitch", {}, loose**2 * 20 * deg)
     return Prior(mean, spread)
 
 
@@ -170,7 +173,8 @@ class Problem:
         self.floor = 1.0
         #: so that the sum of squares does not depend on the number of samples
         self.root = 1 / np.sqrt(samples)
-        self.gain = 1.0 if plan.running else curve_gain(body, plan)
+        # faster runners swing their legs further; the published curves are those of about 3 m/s
+        self.gain = 1 + 0.1 * (plan.speed - 2.6) if plan.running else curve_gain(body, plan)
         self.targets = curve_targets(body, plan, self.phase, min(self.gain, 1.15))
         self.prior = Prior(self.swing_from_curves(self.prior.mean), self.prior.spread)
 
@@ -196,7 +200,9 @@ class Problem:
         parts = []
         for name, target in self.targets.items():
             sd = np.deg2rad(curves.CURVE_SD[name.split("_")[0]])
-            parts.append(6 * self.root * (motion["dofs"][..., self.body.dof(f"right_{name}")] - target) / sd)
+            stress = {"knee": 10, "hip_y": 6, "ankle_y": 8}[name] if self.plan.running else 6
+            off = motion["dofs"][..., self.body.dof(f"right_{name}")] - target
+            parts.append(stress * self.root * off / sd)
         return parts
 
     def _from_floor(self, motion: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -217,9 +223,9 @@ class Problem:
         parts.append(5 * standing * np.maximum(0.15 - up, 0) / 0.1)
         if run:
             air = weight * ~motion["contacts"].any(-1)
-            parts += [6 * air * force[..., i] / 0.1 for i in range(3)]
+            parts += [10 * air * force[..., i] / 0.1 for i in range(3)]
             parts += [2 * air * motion["moment"][..., i] / 10.0 for i in range(3)]
-            parts.append(self.root * (up - self.hump()) / 0.12)
+            parts.append(6 * self.root * (up - self.hump()) / 0.12)
         else:
             parts.append(3 * weight * np.maximum(up - 1.25, 0) / 0.1)
         jump = np.diff(force, axis=-2) * n / SAMPLES
@@ -235,8 +241,11 @@ class Problem:
         parts += [self.root * third[..., i] / np.deg2rad(1.0) for i in range(3)]
         # where the toe leaves, hinges accelerate no faster than in recorded gait (rad/s^2)
         spurt = np.abs(after - 2 * leg + before) / self.dt**2
-        most = 260 if run else 110 + 30 * plan.speed
+        most = 320 if run else 110 + 30 * plan.speed
         parts += [6 * self.root * self.floor * np.maximum(spurt[..., i] - most, 0) / 40 for i in range(3)]
+        if run:  # rad/s, the ankle's at push-off
+            rate = np.abs(after[..., 2] - before[..., 2]) / (2 * self.dt)
+            parts.append(6 * self.root * self.floor * np.maximum(rate - 13.0, 0) / 0.4)
         height = body.sole_corners(motion["pos"], motion["rot"], "right")[..., 2].min(-1)
         u = (self.phase - plan.stance) / (1 - plan.stance)
         wanted = (0.03 if run else 0.018) * np.clip(np.minimum(u, 1 - u) / 0.25, 0, 1)
@@ -316,7 +325,7 @@ class Problem:
             "lift": (0.0, 2.8),
             "rise": (0.0, 8.0),
             "flat": (0.04, 0.16),
-            "heel_off": (0.12, 0.5),
+            "heel_off": (0.08 if self.plan.running else 0.12, 0.5),
         }.items():
             low[LAYOUT.slices[name]], high[LAYOUT.slices[name]] = a, b
         x = self.prior.mean if start is None else start

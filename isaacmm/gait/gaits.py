@@ -19,7 +19,7 @@ from isaacmm.gait.pattern import LAYOUT
 
 FILE = Path(__file__).resolve().parent / "gaits.json"
 WALKS = tuple(v / 10 for v in range(6, 19, 2))
-RUNS = tuple(v / 10 for v in range(22, 37, 2))
+RUNS = tuple(v / 10 for v in range(22, 41, 2))
 #: Digits kept: far below what moves a joint visibly, and equal on every machine.
 DIGITS = 6
 
@@ -40,22 +40,31 @@ def fit_range(
     found: dict[int, tuple[Problem, np.ndarray]] = {}
     for i in [middle, *range(middle + 1, len(speeds)), *reversed(range(middle))]:
         problem = Problem(body, plan(speeds[i], body.leg_length, manner == "run"))
-        if i == middle:
-            x = problem.solve()
-        else:
+        stages: tuple[tuple[float, float], ...] = ((0.0, 0.3), (0.1, 0.3), (0.4, 0.3), (1.0, 0.9))
+        start = problem.prior.mean.copy()
+        if i != middle:
             before, x = found[i - 1 if i > middle else i + 1]
-            x = problem.solve(
-                start=x + problem.prior.mean - before.prior.mean, stages=((0.4, 0.3), (1.0, 0.9))
-            )
+            start, stages = x + start - before.prior.mean, stages[2:]
+        if manner == "run":  # longer steps ask for a lower pelvis; from stretched legs the fit finds no way back
+            while problem.motion(start)["reach"].max() > 0.985:
+                start[LAYOUT.slices["z"].start] -= 0.004
+        x = problem.solve(start=start, stages=stages)
         x = x.round(DIGITS)
         found[i] = problem, x
         report(f"fitted {key(manner, speeds[i])}: cost {np.square(problem.residuals(x)).sum():.0f}")
     return {key(manner, speeds[i]): found[i][1] for i in sorted(found)}
 
 
-def fit_all(body: Body, path: Path = FILE, report: Callable[[str], None] = print) -> None:
-    """Fit every gait and write the file."""
-    fitted = fit_range(body, "walk", WALKS, report) | fit_range(body, "run", RUNS, report)
+def fit_all(
+    body: Body, path: Path = FILE, report: Callable[[str], None] = print, manners: Sequence[str] = ("walk", "run")
+) -> None:
+    """Fit every gait of the manners and write the file; gaits of other manners stay as they are."""
+    fitted: dict[str, np.ndarray] = {}
+    for manner, speeds in (("walk", WALKS), ("run", RUNS)):
+        if manner in manners:
+            fitted |= fit_range(body, manner, speeds, report)
+        else:
+            fitted |= {name: x for name, x in load(path).items() if name.startswith(manner)}
     save(fitted, path)
 
 

@@ -48,14 +48,15 @@ def plan(speed: float, leg: float, running: bool = False) -> Plan:
 
     Walking: the walk ratio w is constant, so the stride is 2 sqrt(60 w v); lengths scale with the leg, speeds with
     its root (equal Froude numbers).  Stance shortens from 64 % (slow) to 60 % (fast).  Running: step rate from
-    158 to 174 per minute over 2-3.5 m/s (85 strides/min at 3 m/s: J Exp Biol 218:3406), stance 42 to 36 %
-    (Novacheck 1998: 39 % at 3.2 m/s).
+    151 to 171 per minute over 2-4 m/s (81 strides/min at 3 m/s; chosen by runners 84.8 +- 3.6: J Exp Biol 218:3406),
+    stance 36 to 35 % (39 % at 3.2 m/s: Novacheck 1998; 30 % in a recorded run at 3.45 m/s). What decides is the flight:
+    the body rises and falls by 6 to 8 cm and presses down with 2.2 times its weight.
     """
     size = leg / REFERENCE_LEG
     v = speed / np.sqrt(size)
     if running:
-        cadence = (158 + 12 * (v - 2.0)) / np.sqrt(size)
-        stride, stance, width = 120 * speed / cadence, 0.42 - 0.04 * (v - 2.2), 0.12
+        cadence = (151 + 10 * (v - 2.0)) / np.sqrt(size)
+        stride, stance, width = 120 * speed / cadence, 0.362 - 0.006 * (v - 2.2), 0.12
     else:
         stride, stance, width = size * 2 * np.sqrt(60 * WALK_RATIO * v), 0.645 - 0.033 * v, 0.125
     return Plan(speed, float(stride), float(stance), width * size, np.deg2rad(5.0), running)

@@ -110,9 +110,9 @@ def write(folder: Path, made: Sequence[tuple[Spec, Motion]], body: Body, seed: i
         f"{len(clips)} clips, {total:.0f} s, made by `python -m isaacmm.gait --out motions` (generator version "
         f"{GENERATOR_VERSION}, seed {seed}). The last frame of a steady clip is its first pose again, moved on, so "
         "that it loops without a seam. Side steps, walking backwards and turns on the spot begin and end with "
-        "standing; starts and stops have standing at one end and steady walking at the other. Contacts: right foot, "
-        "left foot. Every `right` clip is the mirror image of the `left` one. `MANIFEST.json` holds the same for "
-        "programs, and more.",
+        "standing; starts and stops have standing at one end and steady walking or running at the other. Contacts: "
+        "right foot, left foot. Every `right` clip is the mirror image of the `left` one. `MANIFEST.json` holds the "
+        "same for programs, and more.",
         "",
         "Measured: floor force in body weights, smallest to largest; CoP: how far, on average, the centre of "
         "pressure that the motion asks for lies outside the soles.",

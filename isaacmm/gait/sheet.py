@@ -23,6 +23,8 @@ ROWS = (
     ("change_walk_0.6_to_walk_1.6", 12, "0.6 to 1.6 m/s"),
     ("change_walk_1.4_to_run_2.8", 12, "walk to run"),
     ("run_3.0", 12, "run 3.0 m/s"),
+    ("run_start_2.6_left", 14, "standing to running"),
+    ("change_run_2.6_to_walk_1.6", 13, "run to walk"),
     ("turn_left_90", 12, "turn on the spot, 90 degrees (drawn apart)"),
     ("side_left_0.3", 12, "side steps (drawn apart)"),
     ("back_0.7", 12, "backwards"),
@@ -49,7 +51,7 @@ def draw_set(folder: Path, path: Path) -> None:
     sheet, axes = plt.subplots(len(ROWS) // 2, 2, figsize=(14, 1.75 * len(ROWS) // 2))
     for (name, count, title), ax in zip(ROWS, axes.T.ravel(), strict=True):
         motion = Motion.load(folder / f"{name}.npz", skeleton=skeleton)
-        seconds = min(motion.duration, 6.0 if "run" not in name or "to" in name else 2.2)
+        seconds = min(motion.duration, 2.2 if name == "run_3.0" else 6.0)
         frames = np.linspace(0, seconds * motion.fps, count).round().astype(int)
         pos, rot = body.fk(
             motion.root_pos.double().numpy()[frames],
@@ -74,6 +76,6 @@ def draw_set(folder: Path, path: Path) -> None:
     sheet.text(0.5, 0.005, "right side red, left side blue; synthetic motion", ha="center", fontsize=8)
     sheet.tight_layout(pad=0.4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.savefig(path, dpi=80)
+    sheet.savefig(path, dpi=72)
     plt.close(sheet)
 

@@ -90,12 +90,14 @@ def ankle_over_floor(pitch: np.ndarray, sole: np.ndarray) -> np.ndarray:
     return np.maximum(*edges)
 
 
-def likened(a: Stance, b: Stance, model: tuple[Stance, Stance], sole: np.ndarray, raise_by: float = 0.0) -> np.ndarray:
+def likened(
+    a: Stance, b: Stance, model: tuple[Stance, Stance], sole: np.ndarray, raise_by: float = 0.0, most: float = np.inf
+) -> np.ndarray:
     """Detour weights `[4, n]` that make the swing from `a` to `b` one like the model swing.
 
     A detour is fitted to the lengths, speeds and pitches at the ends of its own swing; a longer or shorter one needs
     another. Alike are: the share of the way over the share of the time, the clearance of the lowest sole edge (plus
-    `raise_by` m in mid swing) and the pitch, scaled to the pitches at both ends.
+    `raise_by` m in mid swing) and the pitch, scaled to the pitches at both ends, `most` times at most.
     """
     u = np.linspace(0, 1, 41)
     ankle, _, pitch = swing(*model, u, sole, model[0].detour)
@@ -103,7 +105,7 @@ def likened(a: Stance, b: Stance, model: tuple[Stance, Stance], sole: np.ndarray
     away = ankle[:, :2] - ankle[0, :2]
     share = (away @ away[-1]) / (away[-1] @ away[-1])
     ease = u**3 * (10 - 15 * u + 6 * u**2)
-    ratio = [new / old if abs(old) > 0.05 else 1.0
+    ratio = [min(new / old, most) if abs(old) > 0.05 else 1.0
              for new, old in ((a.push, model[0].push), (b.strike, model[1].strike))]  # fmt: skip
     tip = pitch * (ratio[0] + (ratio[1] - ratio[0]) * ease)
     plain, yaw, plain_pitch = swing(a, b, u, sole, np.zeros((4, DETOUR)))

@@ -12,8 +12,11 @@ import pytest
 from isaacmm import rotation
 from isaacmm.gait import curves, gaits
 from isaacmm.gait.body import ASSET, Body
+from isaacmm.gait.compare import QUANTITIES, RUNNING, WALKING, table
+from isaacmm.gait.compare import figures as ranges
+from isaacmm.gait.dynamics import GRAVITY, wrench
 from isaacmm.gait.fit import Problem
-from isaacmm.gait.generate import GRAIN, Spec, make, specs
+from isaacmm.gait.generate import Spec, make, specs
 from isaacmm.gait.laws import plan
 from isaacmm.gait.manifest import STATEMENT, figures
 from isaacmm.gait.measure import Figures
@@ -27,6 +30,7 @@ SPECS = specs()
 IDS = [s.name for s in SPECS]
 each_clip = pytest.mark.parametrize("spec", SPECS, ids=IDS)
 each_gait = pytest.mark.parametrize("spec", [s for s in SPECS if s.steady], ids=lambda s: s.name)
+each_run = pytest.mark.parametrize("spec", [s for s in SPECS if s.runs], ids=lambda s: s.name)
 each_moving = pytest.mark.parametrize("spec", [s for s in SPECS if s.manner != "idle"], ids=lambda s: s.name)
 each_walk = pytest.mark.parametrize("spec", [s for s in SPECS if s.manner == "walk"], ids=lambda s: s.name)
 
@@ -64,7 +68,9 @@ def test_says_what_it_is(spec: Spec) -> None:
     motion = clip(spec.name)
     assert motion.fps == 60
     assert set(spec.tags) <= set(motion.tags)
-    assert (4.5 if spec.steady else 3) <= motion.duration <= 13
+    assert (3.4 if spec.steady and spec.runs else 4.5 if spec.steady else 3) <= motion.duration <= 13
+    if spec.steady and spec.runs:
+        assert motion.duration > 4.8 * plan(spec.speed, body().leg_length, spec.runs).duration
     assert motion.contacts is not None
     assert motion.contacts.shape == (motion.num_frames, 2)
     motion.validate()
@@ -117,12 +123,27 @@ def test_running_has_flight() -> None:
     for v in gaits.RUNS:
         found = measured(gaits.key("run", v))
         assert 0.35 <= found.stance <= 0.43
-        assert 155 <= found.cadence <= 180
+        assert 150 <= found.cadence <= 180
         assert found.load[0] < 0.1
-        assert found.load[1] < 2.8
+        assert 1.95 < found.load[1] < 2.6  # people: 2 to 2.5 body weights
+        assert (0.07 if v == 3.0 else 0.055) < found.bob < 0.10
         motion = clip(gaits.key("run", v))
         assert motion.contacts is not None
-        assert 0.1 < (~motion.contacts.any(-1)).float().mean() < 0.3
+        assert 0.1 < (~motion.contacts.any(-1)).float().mean() < 0.35
+
+
+@each_run
+def test_bodies_fall_freely_in_flight(spec: Spec) -> None:
+    """The floor neither lifts nor pulls nor pushes while nothing touches it: the centre of mass flies a parabola."""
+    motion = clip(spec.name)
+    assert motion.contacts is not None
+    force = wrench(body(), *body().fk(*arrays(motion)), 1 / motion.fps)["force"] / (body().masses.sum() * GRAVITY)
+    air = ~motion.contacts.numpy().any(-1)
+    inside = air[1:-1] & air[:-2] & air[2:]
+    assert inside.sum() > 10
+    upright, level = np.abs(force[inside, 2]), np.linalg.norm(force[inside, :2], axis=-1)
+    assert np.sqrt(np.square(upright).mean()) < (0.05 if spec.steady else 0.2)
+    assert np.sqrt(np.square(level).mean()) < (0.3 if spec.curvature or not spec.steady else 0.15)
 
 
 @each_clip
@@ -154,7 +175,7 @@ def test_hinges_stay_within_their_limits_and_speeds(spec: Spec) -> None:
         assert dofs[:, body().dof(f"{side}_knee")].min() > np.deg2rad(2)
         assert dofs[:, body().dof(f"{side}_elbow")].max() < np.deg2rad(-5)
     speed = np.abs(np.diff(dofs, axis=0)).max() * motion.fps
-    assert speed < (16 if "run" in spec.tags else 12.5)
+    assert speed < (16 * max(1.0, spec.speed / 3.6) if spec.runs else 12.5)
     acceleration = np.abs(np.diff(dofs, n=2, axis=0)).max() * motion.fps**2
     assert acceleration < (800 if "run" in spec.tags else 600 if spec.manner == "change" else 400)
 
@@ -163,7 +184,7 @@ def test_hinges_stay_within_their_limits_and_speeds(spec: Spec) -> None:
 def test_root_moves_smoothly(spec: Spec) -> None:
     motion = clip(spec.name)
     acceleration = np.diff(motion.root_pos.double().numpy(), n=2, axis=0) * motion.fps**2
-    assert np.linalg.norm(acceleration, axis=-1).max() < {"idle": 0.5, "run": 16}.get(kind_of(spec), 8)
+    assert np.linalg.norm(acceleration, axis=-1).max() < {"idle": 0.5, "run": 20}.get(kind_of(spec), 8)
 
 
 @each_clip
@@ -206,18 +227,24 @@ def test_joint_curves_within_two_deviations(manner: str, speed: float) -> None:
     assert np.mean(share) > 0.85
 
 
-def test_ranges_of_motion_are_those_of_recorded_gait() -> None:
-    """Ranges (deg) seen in laboratory and motion-capture walks at about 1.35 m/s."""
-    dofs = np.rad2deg(clip("walk_1.4").dof_pos().numpy())
-    column = lambda n: dofs[:, body().dof(n)]  # noqa: E731
-    assert 50 <= column("right_knee").max() <= 75
-    assert 35 <= np.ptp(column("right_hip_y")) <= 55
-    assert 20 <= np.ptp(column("right_ankle_y")) <= 50
-    assert 20 <= np.ptp(column("right_shoulder_y")) <= 70
-    assert 5 <= np.ptp(column("abdomen_z")) <= 30
-    run = np.rad2deg(clip("run_3.0").dof_pos().numpy())
-    assert 85 <= run[:, body().dof("right_knee")].max() <= 125
-    assert 60 <= -run[:, body().dof("right_elbow")].mean() <= 95
+#: What is outside by more than 3 (degrees, cm, steps/min or %), and why: see docs/gait.md
+OUTSIDE = {"run": {"pelvis up and down, cm", "trunk pitch, mean", "chest yaw, range", "steps per minute"}}
+
+
+@pytest.mark.parametrize("name", WALKING + RUNNING)
+def test_ranges_of_motion_are_those_of_recorded_gait(name: str) -> None:
+    found = ranges(clip(name), body())
+    manner = name.split("_")[0]
+    for q in QUANTITIES:
+        interval = q.walk if manner == "walk" else q.run
+        if interval is not None and q.name not in OUTSIDE.get(manner, ()):
+            assert interval[0] - 3 <= found[q.name] <= interval[1] + 3, q.name
+
+
+def test_the_table_of_ranges_names_every_quantity_twice() -> None:
+    text = table(FOLDER)
+    assert all(text.count(f"| {q.name} |") == 2 for q in QUANTITIES)
+    assert all(name in text for name in WALKING + RUNNING)
 
 
 def test_arms_swing_against_the_legs() -> None:
@@ -257,7 +284,7 @@ def test_right_clips_mirror_left_ones(spec: Spec) -> None:
 def test_generator_makes_the_committed_clip(spec: Spec) -> None:
     fresh, kept = make(spec, skeleton(), body(), 0, _table(), _takes()), clip(spec.name)
     assert fresh.num_frames == kept.num_frames
-    grain = 2 / GRAIN if spec.grainy else 0.0
+    grain = 2 * spec.grain
     np.testing.assert_allclose(kept.root_pos.numpy(), fresh.root_pos.numpy(), atol=1e-5 + grain)
     np.testing.assert_allclose(kept.dof_pos().numpy(), fresh.dof_pos().numpy(), atol=2e-5 + grain)
     assert kept.contacts is not None and fresh.contacts is not None

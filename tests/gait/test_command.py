@@ -27,6 +27,13 @@ def test_lists_the_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(s.name in listed for s in specs())
 
 
+def test_compares_with_recorded_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    motions = Path(__file__).resolve().parents[2] / "motions"
+    assert main(["--out", str(motions), "--compare", str(motions / "run_4.0.npz")]) == 0
+    said = capsys.readouterr().out
+    assert "| running | run_2.6 | run_3.0 | run_3.4 | run_4.0 | recorded | published |" in said
+
+
 def test_unknown_clip_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "walk_9"]) == 2
     said = capsys.readouterr().err

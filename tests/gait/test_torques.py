@@ -63,7 +63,7 @@ def joint_torques(model: mujoco.MjModel, body: Body, manner: str, speed: float) 
     return np.array(out)
 
 
-@pytest.mark.parametrize("manner,speed", [("walk", 0.8), ("walk", 1.8), ("run", 3.4)])
+@pytest.mark.parametrize("manner,speed", [("walk", 0.8), ("walk", 1.8), ("run", 3.0), ("run", 4.0)])
 def test_servos_are_strong_enough(
     model: mujoco.MjModel, humanoid: CharacterModel, manner: str, speed: float
 ) -> None:
@@ -86,7 +86,8 @@ def test_walking_asks_for_human_joint_moments(model: mujoco.MjModel) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["walk_0.6", "walk_1.8", "walk_1.4_left_0.50", "walk_1.0_left_1.00", "run_2.2", "run_2.6_left_0.20", "idle",
+    ["walk_0.6", "walk_1.8", "walk_1.4_left_0.50", "walk_1.0_left_1.00", "run_2.2", "run_4.0", "run_2.6_left_0.20",
+     "run_start_2.6_left", "run_stop_2.6_left", "change_run_2.6_to_walk_1.6", "idle",
      "start_walk_1.6_left", "stop_walk_1.6_left", "turn_left_180", "side_left_0.3", "side_left_0.5", "back_0.7",
      "corner_1.0_left_90", "change_walk_0.6_to_walk_1.6"],
 )  # fmt: skip
