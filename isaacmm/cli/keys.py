@@ -96,6 +96,7 @@ RULES: dict[str, Rule] = {
     _ENV + "track_reference": Rule("bool"),
     _ENV + "reward.sharpness": _positive(),
     _ENV + "reward.facing": _at_least_zero(),
+    _ENV + "reward.slowest": _positive(),
     _ENV + "task_reward": _one_of("steering", "local", "classic", "locomotion"),
     _ENV + "demo_sampler": _one_of("uniform", "stratified", "hindsight", "matched_twin", "matched_state"),
     _ENV + "matching.every_seconds": _positive(),

@@ -92,6 +92,7 @@ class HumanoidAMP(gym.vector.VectorEnv):
         reward = dict(config.get("reward", {}))
         self.sharpness = float(reward.get("sharpness", 2.0))
         self.facing = float(reward.get("facing", 0.5))
+        self.slowest = float(reward.get("slowest", 1.0))
         self.track_reference = bool(config.get("track_reference", False)) and self.reference_mode != "none"
 
         self.observe = Proprioception(self.character, config.get("dof_observation", "angles"))

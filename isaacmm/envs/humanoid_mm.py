@@ -183,7 +183,7 @@ class HumanoidMM(HumanoidAMP):
         spring = self.command.spring
         velocity = rewards.local_velocity(state.root_rot, state.root_vel)
         heading = rotation.wrap_angle(spring.yaw - self.root_yaw)
-        task = rewards.locomotion(velocity, spring.velocity, heading, self.sharpness, self.facing)
+        task = rewards.locomotion(velocity, spring.velocity, heading, self.sharpness, self.facing, self.slowest)
         terms = {
             "task": task,
             "speed_error": (velocity[:, :2] - spring.velocity).norm(dim=-1),

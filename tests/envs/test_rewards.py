@@ -42,6 +42,17 @@ def test_steering() -> None:
     assert got.tolist() == pytest.approx([1.0, math.exp(-0.5), math.exp(-2.0 * 2.0)], rel=1e-5)
 
 
+def test_locomotion_judges_slow_commands_by_their_own_speed() -> None:
+    still = torch.zeros(4, 3)
+    asked = torch.tensor([[0.0, 0.4], [0.0, 0.2], [-0.7, 0.0], [3.0, 0.0]])
+    straight = torch.zeros(4)
+    alike = rewards.locomotion(still, asked, straight, sharpness=2.0)
+    assert alike.tolist() == pytest.approx([math.exp(-0.32), math.exp(-0.08), math.exp(-0.98), math.exp(-18.0)])
+    strict = rewards.locomotion(still, asked, straight, sharpness=2.0, slowest=0.4)
+    # never stricter than at 0.4 m/s, never milder than at 1 m/s
+    assert strict.tolist() == pytest.approx([math.exp(-2.0), math.exp(-0.5), math.exp(-2.0), math.exp(-18.0)])
+
+
 def test_pose_tracking() -> None:
     # all hinges off by 0.1 rad: exp(-2 * 10 * 0.01)
     got = rewards.pose_tracking(torch.full((1, 28), 0.1), torch.zeros(1, 28))
