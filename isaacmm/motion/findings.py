@@ -17,7 +17,7 @@ from isaacmm.motion import repair
 from isaacmm.motion.angles import dof_curves
 from isaacmm.motion.cadence import mislabelled
 from isaacmm.motion.clip import Motion
-from isaacmm.motion.contacts import contacts, feet_of, mean_slide, penetration
+from isaacmm.motion.contacts import SPEED, contacts, feet_of, mean_slide, penetration, speeds
 from isaacmm.motion.io.files import frame_list
 from isaacmm.motion.retarget.feet import segments
 from isaacmm.motion.skating import skating_speed
@@ -79,7 +79,7 @@ def find(motion: Motion, character: CharacterModel | None = None) -> list[Findin
         rate = motion.fps / factor
         found.append(Finding("repeated", f"every frame is stored {factor} times: really {rate:g} fps"))
         motion = repair.drop_repeated_frames(motion, factor)
-    found += _quaternions(motion)
+    found += quaternions(motion)
     motion = repair.repair(motion)[0]
     for code, frames, text in (
         ("stutter", stutters(motion), "frames that repeat the one before while everything moves"),
@@ -99,7 +99,8 @@ def find(motion: Motion, character: CharacterModel | None = None) -> list[Findin
     return found
 
 
-def _quaternions(motion: Motion) -> list[Finding]:
+def quaternions(motion: Motion) -> list[Finding]:
+    """Signs that change from frame to frame, lengths that are not one."""
     q = torch.cat((motion.root_rot[:, None], motion.joint_rot), dim=1)
     found = []
     flips = ((q[1:] * q[:-1]).sum(-1) < 0).any(dim=1).nonzero().flatten()
@@ -214,7 +215,9 @@ def flight_rate(motion: Motion, character: CharacterModel) -> float | None:
         character: whose body it is.
     """
     body_pos, body_rot = (x.double() for x in motion.fk())
-    soles = feet_of(character).points(body_pos, body_rot)[..., 2].flatten(1).amin(dim=1)
+    points = feet_of(character).points(body_pos, body_rot)
+    soles = points[..., 2].flatten(1).amin(dim=1)
+    resting = (speeds(points, motion.fps) < SPEED).flatten(1).any(dim=1)
     others = [b for b in range(len(character.skeleton.names)) if b not in character.foot_ids]
     mass = character.body_mass.double()
     centres = body_pos + rotation.rotate(body_rot, _centres(character.mjcf, character.skeleton.names).double())
@@ -224,6 +227,8 @@ def flight_rate(motion: Motion, character: CharacterModel) -> float | None:
     for first, last in segments(flying):
         n = last - first + 1
         if n < 5 or float(soles[first : last + 1].max()) < 0.06:
+            continue
+        if float(resting[first : last + 1].double().mean()) > 0.3:  # stands, on something or over a floor too low
             continue
         t = torch.arange(n, dtype=torch.float64) - 0.5 * (n - 1)
         design = torch.stack((t**2, t, torch.ones_like(t)), dim=1)

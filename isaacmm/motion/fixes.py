@@ -38,6 +38,8 @@ def fix(motion: Motion, character: CharacterModel | None = None) -> tuple[Motion
     if broken:
         motion = repair.fill_nan_frames(motion)
         said.append(f"filled {len(broken)} frames with NaN from their neighbours: {frame_list(broken)}")
+    words = {"flips": "gave quaternions one sign over time", "units": "gave quaternions unit length"}
+    said += [f"{words[fault.code]} ({len(fault.frames)} frames)" for fault in findings.quaternions(motion)]
     motion, repeated = repair.repair(motion)
     said += repeated
     for find, mend, text in (

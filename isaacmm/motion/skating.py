@@ -17,8 +17,8 @@ from isaacmm.motion.retarget.geometry import gaussian
 CARRIES = 0.015
 #: Share of the steps between frames in which something must carry, and in which feet that stand are allowed.
 _CARRYING, _STANDING = 0.25, 0.5
-#: Drift that is said: more than this (m/s), and this share of the speed of travel more. Short stances of fast runs at 30
-#: frames a second are mostly touching down and leaving.
+#: Drift that is said: more than this (m/s), and this share of the speed of travel more. Short stances of fast runs at
+#: 30 frames a second are mostly touching down and leaving.
 _SLIP = (0.3, 0.08)
 #: What carrying feet do is looked at over so long before and after (s).
 _WINDOW = 0.3
