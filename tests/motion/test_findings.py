@@ -136,6 +136,7 @@ def test_wrong_rates_are_told_by_steps(sound: Motion) -> None:
     assert mislabelled(replace(smaller, fps=2 * smaller.fps), robot) is not None
 
 
+@pytest.mark.slow
 def test_no_recorded_clip_is_called_mislabelled_by_its_steps(recorded_motions: Path) -> None:
     """Brisk, tired, old, turning: as filmed none is; twice as fast (half as fast) nearly all are."""
     judged = fast = slow = 0

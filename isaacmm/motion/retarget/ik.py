@@ -54,7 +54,7 @@ def hinges_in_world(skeleton: Skeleton, body_rot: Tensor, dof: Tensor, dofs: Seq
 
 def reach(
     skeleton: Skeleton, root_pos: Tensor, root_rot: Tensor, dof: Tensor, dofs: Sequence[int], points: Sequence[Point],
-    *, iterations: int = 8, damping: float = 0.02, longest: float = 0.3, keep: float = 0.03,
+    *, iterations: int = 8, damping: float = 0.02, longest: float = 0.3, keep: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Hinge angles ``[T, D]`` whose ``points`` come as near to their goals as the joint limits allow.
 
@@ -70,8 +70,7 @@ def reach(
         iterations: of the method.
         damping: m per rad.
         longest: largest step of a hinge per iteration, rad.
-        keep: m per rad, what going away from the start costs against missing a goal. A goal that limits put out of
-            reach leaves some hinges free, and without this a single frame would wander off from those around it.
+        keep: m per rad, what going away from the start costs against missing a goal.
     """
     low, high = skeleton.dof_limits.to(dof)[list(dofs)].unbind(-1)
     dof = dof.clone()

@@ -31,6 +31,8 @@ from isaacmm.motion.retarget.target import Target
 
 #: A leg is stretched to at most this share of its length: fully straight, the knee would snap.
 _STRETCH = 0.9995
+#: A hinge whose correction in one frame is this far (rad) from those around it has popped out of line.
+_POP = 0.12
 
 
 @dataclass(eq=False)
@@ -241,4 +243,11 @@ def _leg(
     sole = target.soles[SIDES.index(side)]
     goals = (socket + near)[:, None] + rotation.rotate(foot_rot[:, None], sole)
     points = [Point(target.roles[foot], spot, goals[:, i]) for i, spot in enumerate(sole)]
-    return reach(skeleton, root_pos, root_rot, dof, chain, points)
+    found = reach(skeleton, root_pos, root_rot, dof, chain, points)
+    # a goal that limits put out of reach leaves hinges free: a single frame that wandered off is held near the others
+    usual = torch.nn.functional.pad((found - dof).T[None], (2, 2), mode="replicate")[0].T.unfold(0, 5, 1).median(-1)[0]
+    off = ((found - dof - usual).abs().amax(dim=1) > _POP).nonzero().flatten()
+    if len(off) and len(dof) > 4:
+        points = [Point(p.body, p.offset, p.goal[off]) for p in points]
+        found[off] = reach(skeleton, root_pos[off], root_rot[off], (dof + usual)[off], chain, points, keep=0.05)
+    return found
