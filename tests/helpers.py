@@ -74,7 +74,7 @@ def env_config(**changes: Any) -> dict[str, Any]:
     config.action, config.dof_observation = "radians", "angles"
     for key, value in changes.items():
         OmegaConf.update(config, key.replace("__", "."), value)
-    plain = OmegaConf.to_container(config)
+    plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
 

@@ -1,8 +1,8 @@
 """Clips as they come out of reading, repairing and retargeting, kept on disk for the next run.
 
-One pack per set of files: flat arrays that are mapped into memory, and an index. A file whose size and time are
-unchanged is taken to be the same; otherwise its content is hashed, and only clips whose content changed are read
-again. A pack that cannot be read is made anew.
+One pack per set of files: flat arrays that are mapped into memory, and an index. A file whose size and times are
+unchanged (the time of its last change of any kind too, which nobody can set) is taken to be the same; otherwise its
+content is hashed, and only clips whose content changed are read again. A pack that cannot be read is made anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from isaacmm.skeleton import Skeleton
 log = logging.getLogger(__name__)
 
 #: Change it whenever reading, repairing or retargeting gives other results: all packs are then made anew.
-VERSION = 1
+VERSION = 2
 _ARRAYS = ("root_pos", "root_rot", "joint_rot", "dof_pos", "contacts")
 #: Hinge angles of clips that came with them; a clip changed by ``replace`` is another object and has none.
 _KNOWN: weakref.WeakKeyDictionary[Motion, Tensor] = weakref.WeakKeyDictionary()
@@ -89,18 +89,18 @@ def load(
     for name in tqdm(names, desc="clips", unit="clip", leave=False, disable=len(names) < 64, mininterval=0.5):
         stat = os.stat(name)
         entry = known.get(name)
-        if entry and (entry["size"], entry["time"]) != (stat.st_size, stat.st_mtime_ns):
+        seen = {"size": stat.st_size, "time": stat.st_mtime_ns, "changed": stat.st_ctime_ns}
+        if entry and any(entry.get(key) != value for key, value in seen.items()):
             entry = entry if entry["sha"] == _digest(Path(name).read_bytes()) else None
             touched = True
         if entry and old:
             clips.append(_clip(entry, old[1], shared))
-            entries.append({**entry, "size": stat.st_size, "time": stat.st_mtime_ns})
+            entries.append({**entry, **seen})
             continue
         motion = make(Path(name))
         fresh += 1
         clips.append(motion)
-        entries.append({"path": name, "size": stat.st_size, "time": stat.st_mtime_ns,
-                        "sha": _digest(Path(name).read_bytes())})  # fmt: skip
+        entries.append({"path": name, **seen, "sha": _digest(Path(name).read_bytes())})
     if fresh or touched:
         try:
             _write(pack, entries, clips)

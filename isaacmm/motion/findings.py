@@ -15,9 +15,12 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.motion import repair
 from isaacmm.motion.angles import dof_curves
+from isaacmm.motion.cadence import mislabelled
 from isaacmm.motion.clip import Motion
-from isaacmm.motion.contacts import contacts, feet_of, mean_slide, penetration
+from isaacmm.motion.contacts import SPEED, contacts, feet_of, mean_slide, penetration, speeds
 from isaacmm.motion.io.files import frame_list
+from isaacmm.motion.retarget.feet import segments
+from isaacmm.motion.skating import skating_speed
 
 if TYPE_CHECKING:
     from isaacmm.character import CharacterModel
@@ -28,11 +31,15 @@ TELEPORT_SPEED = 8.0
 #: ... or turned by one (rad in one step, and rad/s).
 TELEPORT_TURN = (math.radians(50.0), 25.0)
 #: A frame sticks out if a joint is this far from the middle of its neighbours (m), and many times farther than usual.
-SPIKE = 0.03
+SPIKE = 0.035
 #: What feet may do before it is said: slide (m/s), sink (m), hinges beyond their limits (rad).
 SLIDE, SINK, BEYOND = 0.15, 0.01, math.radians(2.0)
 #: Ballistic flight says a rate that differs by more than this factor.
 RATE = 1.35
+#: Joints tremble if most of them bend one way and the other in turn (share of the frames), by so much (m).
+TREMBLE = (0.65, 0.005)
+#: Frames that repeat the one before because a recording paused: at most so long (s).
+PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        code: short name: nan, repeated, stutter, rate, flips, units, teleport, spike, slope, floor, sinking, sliding,
-            limits.
+        code: short name: nan, repeated, stutter, rate, flips, units, teleport, spike, jitter, slope, floor, sinking,
+            sliding, limits.
         text: what, where, how much.
         frames: which, if it is about frames.
         fixable: whether ``--fix`` can put it right without guessing.
@@ -72,7 +79,7 @@ def find(motion: Motion, character: CharacterModel | None = None) -> list[Findin
         rate = motion.fps / factor
         found.append(Finding("repeated", f"every frame is stored {factor} times: really {rate:g} fps"))
         motion = repair.drop_repeated_frames(motion, factor)
-    found += _quaternions(motion)
+    found += quaternions(motion)
     motion = repair.repair(motion)[0]
     for code, frames, text in (
         ("stutter", stutters(motion), "frames that repeat the one before while everything moves"),
@@ -81,12 +88,19 @@ def find(motion: Motion, character: CharacterModel | None = None) -> list[Findin
     ):
         if frames:
             found.append(Finding(code, f"{len(frames)} {text}: {frame_list(frames)}", tuple(frames)))
+    trembling, size = tremble(motion)
+    if trembling:
+        found.append(Finding(
+            "jitter", f"{trembling} of {motion.skeleton.num_bodies} joints tremble from frame to frame, by up to "
+            f"{1000 * size:.0f} mm",
+        ))  # fmt: skip
     if character is not None and motion.skeleton.names == character.skeleton.names:
         found += _on_character(motion, character)
     return found
 
 
-def _quaternions(motion: Motion) -> list[Finding]:
+def quaternions(motion: Motion) -> list[Finding]:
+    """Signs that change from frame to frame, lengths that are not one."""
     q = torch.cat((motion.root_rot[:, None], motion.joint_rot), dim=1)
     found = []
     flips = ((q[1:] * q[:-1]).sum(-1) < 0).any(dim=1).nonzero().flatten()
@@ -100,26 +114,40 @@ def _quaternions(motion: Motion) -> list[Finding]:
 
 
 def stutters(motion: Motion) -> list[int]:
-    """Frames that are equal to the one before, in the middle of movement."""
+    """Frames that are equal to the one before, in the middle of movement.
+
+    Single ones, and several on end if what they missed is made up for in one step: a recording that paused. Who stands
+    still and goes on does not jump.
+    """
     steps = repair.frame_steps(motion)
     if len(steps) < 4:
         return []
     usual = float(steps.median())
-    still = steps <= max(1e-7, 1e-3 * usual)
-    padded = torch.nn.functional.pad(still, (1, 1), value=False)
-    alone = still & ~padded[:-2] & ~padded[2:]
-    return (alone.nonzero().flatten() + 1).tolist() if usual > 1e-4 else []
+    if usual <= 1e-4:
+        return []
+    found: list[int] = []
+    for first, last in segments(steps <= max(1e-7, 1e-3 * usual)):
+        count = last - first + 1
+        if count > 1:
+            around = torch.cat((steps[max(0, first - 6) : first], steps[last + 2 : last + 8]))
+            if first == 0 or last + 1 >= len(steps) or count > PAUSE * motion.fps:
+                continue
+            if float(steps[last + 1]) < 0.5 * (count + 1) * float(around.median()):
+                continue
+        found += range(first + 1, last + 2)
+    return found
 
 
 def teleports(motion: Motion) -> list[int]:
-    """Frames into which the root jumps, or turns, as no body can."""
+    """Frames into which the root jumps, or turns, as no body can (not those that end a pause of the recording)."""
     if motion.num_frames < 4:
         return []
     step = (motion.root_pos[1:] - motion.root_pos[:-1]).norm(dim=-1).double()
     turn = rotation.angle_between(motion.root_rot[1:], motion.root_rot[:-1]).double()
     jumped = (step * motion.fps > TELEPORT_SPEED) & (step > 4 * _around(step) + 0.02)
     turned = (turn > TELEPORT_TURN[0]) & (turn * motion.fps > TELEPORT_TURN[1]) & (turn > 4 * _around(turn))
-    return ((jumped | turned).nonzero().flatten() + 1).tolist()
+    paused = set(stutters(motion))
+    return [f for f in ((jumped | turned).nonzero().flatten() + 1).tolist() if f - 1 not in paused]
 
 
 def _around(values: Tensor, half: int = 4) -> Tensor:
@@ -143,10 +171,27 @@ def spikes(motion: Motion) -> list[int]:
     away = (2 * at - before - after).norm(dim=-1) / 6
     size = at.square().sum(-1)
     returns = ((before * at).sum(-1) < -0.25 * size) & ((after * at).sum(-1) < -0.25 * size)
-    usual = torch.stack([_around(away[:, b]) for b in range(away.shape[1])], dim=1)
+    # wide enough that what sticks out, which reaches two frames to either side, is not usual itself
+    usual = torch.stack([_around(away[:, b], 8) for b in range(away.shape[1])], dim=1)
     hit = (returns & (away > SPIKE) & (away > 6 * usual)).any(dim=1)
     gone = {*teleports(motion), *stutters(motion)}
     return [f for f in (hit.nonzero().flatten() + 2).tolist() if not gone & {f, f + 1}]
+
+
+def tremble(motion: Motion) -> tuple[int, float]:
+    """How many joints tremble, and by how much the worst does (m, a typical frame's way from its neighbours' middle).
+
+    Noise bends a path one way and the other in turn: second differences of neighbouring frames point against each
+    other. Medians and counts, so that single frames that stick out do not matter. A third of the joints have to.
+    """
+    if motion.num_frames < 16:
+        return 0, 0.0
+    pos = motion.fk()[0].double()
+    bend = pos[2:] - 2 * pos[1:-1] + pos[:-2]
+    against = ((bend[1:] * bend[:-1]).sum(-1) < 0).double().mean(dim=0)
+    size = 0.5 * bend.norm(dim=-1).median(dim=0).values
+    hit = (against > TREMBLE[0]) & (size > TREMBLE[1])
+    return (int(hit.sum()), float(size[hit].max())) if 3 * int(hit.sum()) >= len(hit) else (0, 0.0)
 
 
 @lru_cache(maxsize=8)
@@ -169,10 +214,10 @@ def flight_rate(motion: Motion, character: CharacterModel) -> float | None:
         motion: on the floor (:func:`isaacmm.motion.repair.ground`).
         character: whose body it is.
     """
-    from isaacmm.motion.retarget.feet import segments
-
     body_pos, body_rot = (x.double() for x in motion.fk())
-    soles = feet_of(character).points(body_pos, body_rot)[..., 2].flatten(1).amin(dim=1)
+    points = feet_of(character).points(body_pos, body_rot)
+    soles = points[..., 2].flatten(1).amin(dim=1)
+    resting = (speeds(points, motion.fps) < SPEED).flatten(1).any(dim=1)
     others = [b for b in range(len(character.skeleton.names)) if b not in character.foot_ids]
     mass = character.body_mass.double()
     centres = body_pos + rotation.rotate(body_rot, _centres(character.mjcf, character.skeleton.names).double())
@@ -182,6 +227,8 @@ def flight_rate(motion: Motion, character: CharacterModel) -> float | None:
     for first, last in segments(flying):
         n = last - first + 1
         if n < 5 or float(soles[first : last + 1].max()) < 0.06:
+            continue
+        if float(resting[first : last + 1].double().mean()) > 0.3:  # stands, on something or over a floor too low
             continue
         t = torch.arange(n, dtype=torch.float64) - 0.5 * (n - 1)
         design = torch.stack((t**2, t, torch.ones_like(t)), dim=1)
@@ -204,6 +251,11 @@ def _on_character(motion: Motion, character: CharacterModel) -> list[Finding]:
         found.append(Finding(
             "rate", f"says {motion.fps:g} fps, but its flights fall as at {rate:.0f} fps", fixable=False
         ))  # fmt: skip
+    elif (taken := mislabelled(grounded, character)) is not None:
+        found.append(Finding(
+            "rate", f"says {motion.fps:g} fps, but then its steps of {taken.length:.2f} m come {taken.rate:.0f} a "
+            f"minute, which nobody's do: more like {taken.fps:.0f} fps", fixable=False,
+        ))  # fmt: skip
     motion, slope = repair.level(motion, character)
     if slope:
         found.append(Finding("slope", f"the floor slopes by {math.degrees(slope):.1f} degrees"))
@@ -220,7 +272,10 @@ def _on_character(motion: Motion, character: CharacterModel) -> list[Finding]:
             f"{100 * len(sunk) / len(deep):.0f}% of the frames", tuple(sunk.tolist()),
         ))  # fmt: skip
     slide = mean_slide(points, touching, motion.fps)
-    if slide > SLIDE:
+    skates = skating_speed(points, touching, motion.fps)
+    if skates:
+        found.append(Finding("sliding", f"the feet that carry move over the floor at {100 * skates:.0f} cm/s"))
+    elif slide > SLIDE:
         found.append(Finding("sliding", f"standing feet slide at {100 * slide:.0f} cm/s on average"))
     over, name = beyond_limits(motion, character)
     if float(over.max()) > BEYOND:

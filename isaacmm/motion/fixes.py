@@ -14,6 +14,8 @@ from isaacmm.motion import findings, repair
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.contacts import contacts, feet_of, mean_slide, penetration
 from isaacmm.motion.io.files import frame_list
+from isaacmm.motion.retarget.geometry import gaussian
+from isaacmm.motion.skating import drift, skating_speed
 
 if TYPE_CHECKING:
     from isaacmm.character import CharacterModel
@@ -36,6 +38,8 @@ def fix(motion: Motion, character: CharacterModel | None = None) -> tuple[Motion
     if broken:
         motion = repair.fill_nan_frames(motion)
         said.append(f"filled {len(broken)} frames with NaN from their neighbours: {frame_list(broken)}")
+    words = {"flips": "gave quaternions one sign over time", "units": "gave quaternions unit length"}
+    said += [f"{words[fault.code]} ({len(fault.frames)} frames)" for fault in findings.quaternions(motion)]
     motion, repeated = repair.repair(motion)
     said += repeated
     for find, mend, text in (
@@ -47,6 +51,10 @@ def fix(motion: Motion, character: CharacterModel | None = None) -> tuple[Motion
         if frames:
             motion = mend(motion, frames)
             said.append(f"{len(frames)} {text}: {frame_list(frames)}")
+    trembling, size = findings.tremble(motion)
+    if trembling:
+        motion = smoothed(motion)
+        said.append(f"{trembling} joints trembled by up to {1000 * size:.0f} mm: smoothed over three frames or so")
     if character is None or motion.skeleton.names != character.skeleton.names:
         return motion, said
     motion, slope = repair.level(motion, character)
@@ -55,6 +63,8 @@ def fix(motion: Motion, character: CharacterModel | None = None) -> tuple[Motion
     motion, lift = repair.ground(motion, character)
     if lift:
         said.append(f"{'lifted' if lift > 0 else 'lowered'} by {100 * abs(lift):.1f} cm onto the floor")
+    motion, carried = stop_skating(motion, character)
+    said += carried
     motion, limited = within_limits(motion, character)
     said += limited
     motion, planted = plant_feet(motion, character)
@@ -85,6 +95,38 @@ def join_jumps(motion: Motion, frames: Sequence[int]) -> Motion:
         pos[f:] = rotation.rotate(turn, pos[f:] - start) + goal
         rot[f:] = rotation.multiply(turn, rot[f:])
     return replace(motion, root_pos=pos, root_rot=rotation.make_continuous(rot))
+
+
+def smoothed(motion: Motion, sigma: float = 1.2) -> Motion:
+    """Path and rotations averaged over neighbouring frames (Gaussian, ``sigma`` in frames), until nothing trembles."""
+    for _ in range(6):
+        turns = rotation.make_continuous(torch.cat((motion.root_rot[:, None], motion.joint_rot), dim=1).double())
+        turns = rotation.normalize(gaussian(turns, sigma)).to(motion.root_rot)
+        root_pos = gaussian(motion.root_pos.double(), sigma).to(motion.root_pos)
+        motion = replace(motion, root_pos=root_pos, root_rot=turns[:, 0], joint_rot=turns[:, 1:])
+        if not findings.tremble(motion)[0]:
+            break
+    return motion
+
+
+def stop_skating(motion: Motion, character: CharacterModel) -> tuple[Motion, list[str]]:
+    """A clip whose way over the ground does not fit its steps is moved as its feet say.
+
+    What carrying soles do over the ground (:func:`isaacmm.motion.skating.drift`) is taken out of the root's way.
+    """
+    feet = feet_of(character)
+    points = feet.points(*motion.fk())
+    skates = skating_speed(points, contacts(motion, character), motion.fps)
+    if not skates:
+        return motion, []
+    root_pos = motion.root_pos.clone()
+    root_pos[1:, :2] -= (drift(points, motion.fps)[0].cumsum(dim=0) / motion.fps).to(root_pos)
+    moved = float((root_pos - motion.root_pos)[-1].norm())
+    text = (
+        f"the feet that carry moved at {100 * skates:.0f} cm/s: the way was made to fit them (its end moves by "
+        f"{moved:.2f} m)"
+    )
+    return replace(motion, root_pos=root_pos, contacts=None), [text]
 
 
 def within_limits(motion: Motion, character: CharacterModel) -> tuple[Motion, list[str]]:

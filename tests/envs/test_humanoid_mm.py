@@ -48,7 +48,7 @@ def make(num_envs: int = N, seed: int = 3, simulator: Simulator | None = None, *
     config.command.modes = {"walk": WALK}
     for key, value in changes.items():
         OmegaConf.update(config, key.replace("__", "."), value, merge=False)
-    plain = OmegaConf.to_container(config)
+    plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return HumanoidMM(plain, simulator or PuppetSimulator(num_envs), clips(), character(), seed)
 
@@ -176,7 +176,7 @@ def test_stratified_shows_rare_motion_as_often() -> None:
     """Rows of the one slow clip of six come as often as those of all the others."""
     many = [made_up_walk(1.6, 0.0, 2.0, name=f"fast_{i}") for i in range(5)]
     many.append(made_up_walk(0.4, 0.0, 2.0, name="slow"))
-    config = OmegaConf.to_container(OmegaConf.load(data_folder("cfg") / "task" / "HumanoidMM.yaml").env)
+    config = OmegaConf.to_container(OmegaConf.load(data_folder("cfg") / "task" / "HumanoidMM.yaml").env, resolve=True)
     assert isinstance(config, dict)
     config |= {"action": "radians", "dof_observation": "angles", "demo_sampler": "stratified"}
     config["command"]["modes"] = {"walk": WALK}
@@ -412,7 +412,7 @@ def test_modes_may_be_answered_by_their_own_clips_only() -> None:
     tagged = [made_up_walk(v, 0.0, 2.5, name=f"{n}_{i}") for i in range(2) for n, v in (("calm", 1.0), ("odd", 1.1))]
     for motion in tagged:
         motion.tags = (motion.name.split("_")[0],)
-    config = OmegaConf.to_container(OmegaConf.load(data_folder("cfg") / "task" / "HumanoidMM.yaml").env)
+    config = OmegaConf.to_container(OmegaConf.load(data_folder("cfg") / "task" / "HumanoidMM.yaml").env, resolve=True)
     assert isinstance(config, dict)
     config |= {"action": "radians", "dof_observation": "angles"}
     walk = {"forward": [0.9, 1.2], "tags": ["calm"]}

@@ -119,12 +119,21 @@ def test_the_cache_gives_back_what_it_got_and_sees_changes(
     make_motion(frames=33, seed=9).save(files[1])
     changed = cache.load(files, make, humanoid.skeleton, {"repair": True})
     assert read[3:] == ["1.npz"] and changed[1].num_frames == 33 and changed[2].num_frames == 22
+    other = tmp_path / "other.npz"  # put in its place with its size and time, as archives and copies do
+    make_motion(frames=22, seed=77).save(other)
+    kept = files[2].stat()
+    other.write_bytes(other.read_bytes().ljust(kept.st_size, b"\0")[: kept.st_size])
+    os.utime(other, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    os.replace(other, files[2])
+    assert (files[2].stat().st_size, files[2].stat().st_mtime_ns) == (kept.st_size, kept.st_mtime_ns)
+    cache.load(files, make, humanoid.skeleton, {"repair": True})
+    assert read[4:] == ["2.npz"]
     cache.load(files, make, humanoid.skeleton, {"repair": False})
-    assert len(read) == 7, "other settings, other clips"
+    assert len(read) == 8, "other settings, other clips"
     pack = max(own_cache.iterdir(), key=lambda p: p.stat().st_mtime)
     (pack / "index.json").write_text(json.dumps({"frames": 1}))
     cache.load(files, make, humanoid.skeleton, {"repair": False})
-    assert len(read) == 10, "a damaged pack is made anew"
+    assert len(read) == 11, "a damaged pack is made anew"
 
 
 def test_changing_a_cached_clip_changes_neither_the_file_nor_its_angles(

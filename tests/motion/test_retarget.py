@@ -14,6 +14,7 @@ from isaacmm.character import CharacterModel
 from isaacmm.errors import ConfigError, MotionError
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.contacts import feet_of, mean_slide
+from isaacmm.motion.findings import spikes
 from isaacmm.motion.retarget import anatomy, detect, retarget, role_maps
 from isaacmm.motion.retarget.feet import lower_hips, plant, segments
 from isaacmm.motion.retarget.ik import Point, reach, two_bone
@@ -263,3 +264,18 @@ def test_recorded_rest_poses(recorded_motions: Path, humanoid: CharacterModel) -
         pos, _ = done.motion.fk()
         along = pos[0, arm[1]] - pos[0, arm[0]]
         assert float(along[2].abs()) < 0.15 and float(along.norm()) > 0.5
+
+
+def test_knees_do_not_pop_and_feet_slide_no_more_than_the_sources(
+    recorded_motions: Path, humanoid: CharacterModel
+) -> None:
+    """Where limits put a foot's place out of reach: a fast run's ankle, and hips that are asked for more than they
+    can in two thirds of the frames."""
+    run = retarget(Motion.load(recorded_motions / "bvh_bandai_nc/dataset-2_run_active_010.bvh"), humanoid)
+    assert spikes(run.motion) == []
+    smpl = Motion.load(recorded_motions / "amass_like_npz/cmu_01_01_amassfmt.npz").slice(0, 500)
+    done = retarget(smpl, humanoid)
+    assert done.residuals.joint_map == "smpl" and spikes(done.motion) == []
+    for figures in (run.residuals, done.residuals):
+        assert figures.slide["result"] < figures.slide["source"] + 0.01
+        assert figures.penetration["result"] < figures.penetration["source"] + 0.002

@@ -75,7 +75,7 @@ def make(task: str, simulator: PuppetSimulator | None = None, **changes: Any) ->
     config.command.modes = {"walk": {"forward": [0.8, 1.6], "turn": [-0.5, 0.5], "straight": 0.3}}
     for key, value in often.items():
         OmegaConf.update(config, key.replace("__", "."), value, merge=False)
-    plain = OmegaConf.to_container(config)
+    plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return HumanoidMM(plain, simulator, clips(), character(), 3)
 

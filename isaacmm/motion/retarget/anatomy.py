@@ -22,7 +22,7 @@ from isaacmm.errors import MotionError
 from isaacmm.motion.clip import Motion
 from isaacmm.motion.contacts import Feet, contacts, feet_of, rest_heights, speeds
 from isaacmm.motion.retarget.geometry import limb_frame, reject, shortest, smoothstep, trunk_frame, unit
-from isaacmm.motion.retarget.roles import SIDES
+from isaacmm.motion.retarget.roles import SIDES, STARTS
 from isaacmm.skeleton import Skeleton
 
 #: Share of the zero pose (or of the straight limb) in a hinge axis that the motion shows.
@@ -72,7 +72,7 @@ def rest(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
 def upright(skeleton: Skeleton, roles: dict[str, int]) -> Tensor:
     """Rotation ``[4]`` of the trunk's anatomical frame in the zero pose: left from the hips, up along the spine."""
     pos, _ = rest(skeleton)
-    right, left = pos[roles["right_thigh"]], pos[roles["left_thigh"]]
+    right, left = (pos[start(roles, f"{side}_thigh")] for side in ("right", "left"))
     if float((left - right).norm()) < 1e-4:
         raise MotionError("the two hip joints are in one place; this skeleton cannot be retargeted")
     top = roles.get("head", roles.get("chest"))
@@ -90,6 +90,11 @@ def upright(skeleton: Skeleton, roles: dict[str, int]) -> Tensor:
     return trunk_frame(left - right, up)
 
 
+def start(roles: dict[str, int], part: str) -> int:
+    """The body at whose origin a bone begins: the bone's own, or the one that the map names for its joint."""
+    return roles.get(STARTS.get(part, part), roles[part])
+
+
 def bone(skeleton: Skeleton, roles: dict[str, int], part: str, child: str) -> Tensor | None:
     """Direction and length ``[3]`` m of a bone in its own body's frame; None if nothing tells it."""
     if part not in roles:
@@ -97,7 +102,7 @@ def bone(skeleton: Skeleton, roles: dict[str, int], part: str, child: str) -> Te
     body = roles[part]
     if child in roles:
         pos, rot = rest(skeleton)
-        found = rotation.rotate_inverse(rot[body], pos[roles[child]] - pos[body])
+        found = rotation.rotate_inverse(rot[body], pos[start(roles, child)] - pos[start(roles, part)])
     elif skeleton.names[body] in skeleton.end_sites:
         found = torch.tensor(skeleton.end_sites[skeleton.names[body]], dtype=torch.float64)
     else:
@@ -156,7 +161,7 @@ def _trunk(skeleton: Skeleton, roles: dict[str, int], body_pos: Tensor, body_rot
 
         def across(role: str, part: str) -> Tensor:
             """From right to left, seen from a body, on average over the clip."""
-            left, right = (body_pos[:, roles[f"{side}_{part}"]] for side in SIDES)
+            left, right = (body_pos[:, start(roles, f"{side}_{part}")] for side in SIDES)
             return rotation.rotate_inverse(body_rot[:, roles[role]], left - right).mean(dim=0)
 
         up = rotation.rotate(fixed["pelvis"], zero_pos.new_tensor([0.0, 0.0, 1.0]))
@@ -217,7 +222,7 @@ def read_pose(motion: Motion, roles: dict[str, int]) -> Pose:
     return Pose(
         frames={role: rotation.make_continuous(q) for role, q in frames.items()},
         directions=directions,
-        hips=body_pos[:, [roles["left_thigh"], roles["right_thigh"]]].mean(dim=1),
+        hips=body_pos[:, [start(roles, f"{side}_thigh") for side in SIDES]].mean(dim=1),
         ankles=body_pos[:, [roles["left_foot"], roles["right_foot"]]],
         touching=touching,
         ankle_height=float(resting.mean()),

@@ -54,7 +54,7 @@ def hinges_in_world(skeleton: Skeleton, body_rot: Tensor, dof: Tensor, dofs: Seq
 
 def reach(
     skeleton: Skeleton, root_pos: Tensor, root_rot: Tensor, dof: Tensor, dofs: Sequence[int], points: Sequence[Point],
-    *, iterations: int = 8, damping: float = 0.02, longest: float = 0.3,
+    *, iterations: int = 8, damping: float = 0.02, longest: float = 0.3, keep: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Hinge angles ``[T, D]`` whose ``points`` come as near to their goals as the joint limits allow.
 
@@ -70,10 +70,12 @@ def reach(
         iterations: of the method.
         damping: m per rad.
         longest: largest step of a hinge per iteration, rad.
+        keep: m per rad, what going away from the start costs against missing a goal.
     """
     low, high = skeleton.dof_limits.to(dof)[list(dofs)].unbind(-1)
     dof = dof.clone()
     dof[:, dofs] = dof[:, dofs].clamp(low, high)
+    begin = dof[:, dofs].clone()
     above = torch.tensor([[_moves(skeleton, d, p.body) for d in dofs] for p in points], dtype=dof.dtype)
     owners = [skeleton.dof_bodies[d] for d in dofs]
     eye = torch.eye(len(dofs), dtype=dof.dtype)
@@ -89,12 +91,12 @@ def reach(
         jacobian, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
         if float(error.abs().max()) < 1e-6:
             break
-        gradient = (jacobian.mT @ error[..., None])[..., 0]
         angles = dof[:, dofs]
+        gradient = (jacobian.mT @ error[..., None])[..., 0] - keep**2 * (angles - begin)
         stuck = ((angles <= low + 1e-9) & (gradient < 0)) | ((angles >= high - 1e-9) & (gradient > 0))
         free = (~stuck).to(dof)
         jacobian = jacobian * free[:, None]
-        normal = jacobian.mT @ jacobian + damping**2 * eye
+        normal = jacobian.mT @ jacobian + (damping**2 + keep**2) * eye
         step = torch.linalg.solve(normal, gradient * free).clamp(-longest, longest)
         dof[:, dofs] = (angles + step * free).clamp(low, high)
     return dof

@@ -17,7 +17,7 @@ from isaacmm.motion.retarget.anatomy import LIMBS, Pose
 from isaacmm.motion.retarget.roles import SIDES, RoleMap
 
 if TYPE_CHECKING:
-    from isaacmm.motion.retarget.transfer import Target
+    from isaacmm.motion.retarget.target import Target
 
 
 @dataclass(eq=False)

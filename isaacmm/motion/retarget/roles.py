@@ -15,8 +15,10 @@ from isaacmm.errors import ConfigError, MotionError, nearest
 SIDES = ("left", "right")
 #: Without these nothing can be retargeted; arms and toes may be missing.
 REQUIRED = ("pelvis", *(f"{s}_{part}" for s in SIDES for part in ("thigh", "shin", "foot")))
+#: A bone whose body starts below its joint (robots: one body per hinge) names the body that is at the joint.
+STARTS = {f"{s}_{bone}": f"{s}_{joint}" for s in SIDES for bone, joint in (("thigh", "hip"), ("upper_arm", "shoulder"))}
 ROLES = (
-    *REQUIRED, "chest", "head",
+    *REQUIRED, "chest", "head", *STARTS.values(),
     *(f"{s}_{part}" for s in SIDES for part in ("upper_arm", "lower_arm", "hand", "toe")),
 )  # fmt: skip
 

@@ -27,9 +27,12 @@ from isaacmm.motion.retarget.geometry import gaussian, limb_frame, unit
 from isaacmm.motion.retarget.ik import Point, reach, two_bone
 from isaacmm.motion.retarget.residuals import Residuals
 from isaacmm.motion.retarget.roles import SIDES, RoleMap, detect, load_map
+from isaacmm.motion.retarget.target import Target
 
 #: A leg is stretched to at most this share of its length: fully straight, the knee would snap.
 _STRETCH = 0.9995
+#: A hinge whose correction in one frame is this far (rad) from those around it has popped out of line.
+_POP = 0.12
 
 
 @dataclass(eq=False)
@@ -39,71 +42,6 @@ class Retargeted:
     motion: Motion
     residuals: Residuals
     placed: Tensor
-
-
-@dataclass(eq=False)
-class Target:
-    """A character prepared to be posed: roles, hinges by limb, and its bodies' anatomical frames."""
-
-    character: CharacterModel
-    roles: dict[str, int]
-
-    def __post_init__(self) -> None:
-        skeleton = self.character.skeleton
-        _, zero = anatomy.rest(skeleton)
-        stand = anatomy.upright(skeleton, self.roles)
-        self.fixed: dict[str, Tensor] = {}
-        for role in ("pelvis", "chest", "head", *(f"{s}_foot" for s in SIDES)):
-            if role in self.roles:
-                self.fixed[role] = rotation.multiply(rotation.inverse(zero[self.roles[role]]), stand)
-        for limb, (upper, lower, end, sign) in LIMBS.items():
-            first = anatomy.bone(skeleton, self.roles, upper, lower)
-            second = anatomy.bone(skeleton, self.roles, lower, end)
-            if first is None or second is None:
-                continue
-            left = self._hinge(lower, sign)
-            if left is None:
-                left = anatomy.zero_pose_axis(skeleton, self.roles, limb)
-            if left is None:
-                raise MotionError(f"'{self.character.name}': nothing tells which way its {limb} bends")
-            self.fixed[upper] = limb_frame(first, left)
-            self.fixed[lower] = limb_frame(second, left)
-        self.leg = anatomy.leg_length(skeleton, self.roles)
-        flat = rotation.inverse(torch.stack([self.fixed[f"{s}_foot"] for s in SIDES]))
-        self.soles = torch.stack([self._sole(s) for s in SIDES])
-        standing = rotation.rotate(flat[:, None], self.soles)
-        self.ankle_height = -float(standing[..., 2].amin(dim=-1).mean())
-        self.sockets = skeleton.offsets[[self.roles[f"{s}_thigh"] for s in SIDES]].double()
-        #: for each of the character's feet, in its own order: 0 for the left one, 1 for the right one
-        self.feet_order = [
-            [self.roles[f"{s}_foot"] for s in SIDES].index(skeleton.body(foot)) for foot in self.character.feet
-        ]
-
-    def _sole(self, side: str) -> Tensor:
-        """Sole points ``[C, 3]`` m of one foot, in the foot's frame."""
-        name = self.character.skeleton.names[self.roles[f"{side}_foot"]]
-        if name not in self.character.feet:
-            raise MotionError(f"'{self.character.name}': its {side} foot '{name}' is not one of its feet")
-        return self.character.sole[self.character.feet.index(name)].double()
-
-    def _hinge(self, lower: str, sign: float) -> Tensor | None:
-        """Axis ``[3]`` of a one-hinge elbow or knee, turned so that bending goes the way of ``sign`` about it."""
-        skeleton = self.character.skeleton
-        chain = self.chain(lower)
-        if len(chain) != 1:
-            return None
-        axis = skeleton.dof_axes[chain[0]].double()
-        middle = float(skeleton.dof_limits[chain[0]].mean())
-        return axis * (1.0 if middle * sign >= 0 else -1.0)
-
-    def chain(self, *roles: str) -> list[int]:
-        """Hinges of the bodies that play ``roles``, in order."""
-        bodies = [self.roles[r] for r in roles if r in self.roles]
-        return [d for d, body in enumerate(self.character.skeleton.dof_bodies) if body in bodies]
-
-    def body_rot(self, role: str, frame: Tensor) -> Tensor:
-        """World rotation of the role's body when its anatomical frame is ``frame [T, 4]``."""
-        return rotation.multiply(frame, rotation.inverse(self.fixed[role]))
 
 
 def retarget(
@@ -240,7 +178,7 @@ def _angles(target: Target, pose: Pose, root_rot: Tensor) -> tuple[Tensor, Tenso
         joint_rot[:, body - 1] = rotation.multiply(
             rotation.inverse(parent), target.body_rot(role, pose.frames[role])
         )
-        wanted[:, chain] = dof_curves(skeleton, joint_rot)[:, chain]
+        wanted[:, chain] = target.folded.angles(joint_rot)[:, chain]
         dof[:, chain] = wanted[:, chain].clamp(low[chain], high[chain])
     for limb, (upper, lower, end, _) in LIMBS.items():
         if limb.endswith("arm") and upper in pose.directions and lower in target.fixed:
@@ -261,9 +199,9 @@ def _arm(
         return dof
     zero_pos = torch.zeros(len(dof), 3, dtype=torch.float64)
     pos, _ = skeleton.fk(zero_pos, root_rot, skeleton.dofs_to_joint_rot(dof))
-    elbow = pos[:, target.roles[upper]] + first.norm() * pose.directions[upper]
+    elbow = pos[:, anatomy.start(target.roles, upper)] + first.norm() * pose.directions[upper]
     hand = elbow + second.norm() * pose.directions[lower]
-    points = [Point(target.roles[upper], first, elbow), Point(target.roles[lower], second, hand)]
+    points = [Point(target.roles[upper], target.tip(upper, lower), elbow), Point(target.roles[lower], second, hand)]
     better = reach(skeleton, zero_pos, root_rot, dof, chain, points, damping=0.03)
     # ease over at the edges of the stretches in which a limit is met
     share = gaussian(clipped.double(), 1.5).clamp(max=1.0)[:, None]
@@ -291,17 +229,25 @@ def _leg(
         foot: foot_rot,
     }
     joint_rot = rotation.identity(len(dof), skeleton.num_joints, dtype=torch.float64)
-    parent = root_rot
+    inner, parent = 0, root_rot
+    _, zero = anatomy.rest(skeleton)
     for role, rot in rots.items():
         body = target.roles[role]
-        above = rotation.multiply(parent, skeleton.rest_rotations[body].double())
+        above = rotation.multiply(parent, rotation.multiply(rotation.inverse(zero[inner]), zero[body]))
         joint_rot[:, body - 1] = rotation.multiply(rotation.inverse(above), rot)
-        parent = rot
+        inner, parent = body, rot
     chain = target.chain(thigh, shin, foot)
     low, high = skeleton.dof_limits.double()[chain].unbind(-1)
     dof = dof.clone()
-    dof[:, chain] = dof_curves(skeleton, joint_rot)[:, chain].clamp(low, high)
+    dof[:, chain] = target.folded.angles(joint_rot)[:, chain].clamp(low, high)
     sole = target.soles[SIDES.index(side)]
     goals = (socket + near)[:, None] + rotation.rotate(foot_rot[:, None], sole)
     points = [Point(target.roles[foot], spot, goals[:, i]) for i, spot in enumerate(sole)]
-    return reach(skeleton, root_pos, root_rot, dof, chain, points)
+    found = reach(skeleton, root_pos, root_rot, dof, chain, points)
+    # a goal that limits put out of reach leaves hinges free: a single frame that wandered off is held near the others
+    usual = torch.nn.functional.pad((found - dof).T[None], (2, 2), mode="replicate")[0].T.unfold(0, 5, 1).median(-1)[0]
+    off = ((found - dof - usual).abs().amax(dim=1) > _POP).nonzero().flatten()
+    if len(off) and len(dof) > 4:
+        points = [Point(p.body, p.offset, p.goal[off]) for p in points]
+        found[off] = reach(skeleton, root_pos[off], root_rot[off], (dof + usual)[off], chain, points, keep=0.05)
+    return found
