@@ -168,7 +168,9 @@ class Motion:
                 f"expected {(frames, 4)} and {(frames, joints, 4)} for this skeleton"
             )
         flat = torch.cat((self.root_pos, self.root_rot, self.joint_rot.flatten(1)), dim=1)
-        bad = ~torch.isfinite(flat).all(dim=1)
+        bad = ~torch.isfinite(flat.sum(dim=1))  # much faster than looking at every number
+        if bad.any():
+            bad = ~torch.isfinite(flat).all(dim=1)  # sums of finite numbers may be infinite, too
         if bad.any():
             which = bad.nonzero().flatten().tolist()
             raise MotionError(

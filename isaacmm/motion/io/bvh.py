@@ -169,11 +169,12 @@ def _rotations(text: BvhText, up: str) -> np.ndarray:
         column += len(channels)
     radians = np.pi / 180.0
     for order, members in groups.items():
-        step = max(1, 8_192 // frames)  # joints at a time, so that the work stays in the cache
-        for start in range(0, len(members), step):
-            some = members[start : start + step]
-            angles = text.values[:, [columns for _, columns in some]] * radians
-            q[:, [joint for joint, _ in some]] = euler_to_quaternion(angles, order)
+        joints_of, columns = [joint for joint, _ in members], np.array([column for _, column in members])
+        step = max(1, 8_192 // len(members))  # frames at a time, so that the work stays in the cache
+        for start in range(0, frames, step):
+            angles = text.values[start : start + step].take(columns, axis=1)
+            angles *= radians
+            q[start : start + step, joints_of] = euler_to_quaternion(angles, order)
     return q
 
 
