@@ -85,46 +85,16 @@ def _export(run: str, own: dict[str, str]) -> None:
 
 def _evaluate(run: str, own: dict[str, str]) -> None:
     from isaacmm.evaluate.session import number
-    from isaacmm.learned_matching import evaluation as ev
-    from isaacmm.learned_matching.controller import LearnedController, load
-    from isaacmm.learned_matching.rows import Rows
-    from isaacmm.matching.controller import Controller, Locking, Settings
+    from isaacmm.learned_matching.comparison import compare
+    from isaacmm.learned_matching.controller import load
+    from isaacmm.learned_matching.evaluation import SCRIPTS
     from isaacmm.matching.opening import open_database
 
     seconds, fps = number(own, "seconds", 60.0, low=2.0), number(own, "fps", 30.0, low=10.0)
-    scripts = own["scripts"].split(",") if "scripts" in own else list(ev.SCRIPTS)
+    scripts = own["scripts"].split(",") if "scripts" in own else list(SCRIPTS)
     model, meta = load(run)
-    # without locking and separation: what the motion itself does, not what is mended afterwards
-    bare = Settings(locking=Locking(enabled=False), separate=False)
-    learned = LearnedController(model, meta, len(scripts), fps=fps, settings=bare)
-    networks = ev.steered(ev.play(learned, scripts, seconds))
-    searches = learned.playhead.searches
-    database = open_database(own.get("motion", "full"), rate=fps)
-    searched = Controller(database, len(scripts), settings=bare)
-    twins = ev.listen(searched)
-    search = ev.steered(ev.play(searched, scripts, seconds))
-    told: dict[str, object] = {"seconds": seconds, "fps": fps, "scripts": scripts, "projections": searches}
-    print(f"{len(scripts)} scripts of {seconds:g} s at {fps:g} frames per second: search | networks")
-    units = {"velocity": "m/s", "facing": "deg", "place": "m", "slide": "m/s", "jumps": "1/s"}
-    for name, unit in units.items():
-        a, b = getattr(search, name), getattr(networks, name)
-        each = "  ".join(f"{s} {x:.2f}|{y:.2f}" for s, x, y in zip(scripts, a.tolist(), b.tolist(), strict=True))
-        ratio = float(b.mean() / a.mean().clamp(min=1e-6))
-        print(f"  {name:<9}{float(a.mean()):8.3f} | {float(b.mean()):.3f} {unit} ({ratio:.2f}x)   {each}")
-        told[name] = {"search": a.tolist(), "networks": b.tolist(), "ratio": ratio}
-    rate = float(meta["rate"])
-    rows = Rows(database if fps == rate else open_database(own.get("motion", "full"), rate=rate))
-    if fps == rate:
-        told["choices"] = picked = ev.choices(
-            model, rows, twins.notes, learned.settings.stay_bias, learned.playhead.near
-        )
-        print("what the projector picks: " + ", ".join(f"{k} {v:.3g}" for k, v in picked.items()))
-    told["memory_mb"] = sizes = ev.memory(model, rows)
-    print("MB: " + ", ".join(f"{k} {v:.2f}" for k, v in sizes.items()))
-    spent = ev.times(model, rows, searched)
-    spent["per_frame"] = ev.per_frame(spent, rate, fps, learned.settings.search_seconds)
-    told["milliseconds"] = spent
-    print("ms on one core: " + ", ".join(f"{k} {v:.3f}" for k, v in spent.items()))
+    motion, character = own.get("motion", "full"), meta["character"]
+    told = compare(model, meta, lambda rate: open_database(motion, character, rate), scripts, seconds, fps)
     if "out" in own:
         Path(own["out"]).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 

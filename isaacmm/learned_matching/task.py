@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class LearnedMMTask:
         self.losses = Losses(rows, Weights(**given))
         self.windows, self.asked = int(config["windows"]), int(config["queries"])
         self.pose_every = max(1, int(config.get("pose_every", 1)))
+        self.pose_steps = float(config.get("pose_steps") or math.inf)
         self._pose: dict[str, Tensor] = {}
         self.length = 1 + max(2, round(float(config["window_seconds"]) * self.database.rate))
         self.starts = rows.starts(self.length)
@@ -156,7 +158,9 @@ class LearnedMMTask:
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Windows ``[b, length]`` of rows within clips, queries ``[n, K]`` and the rows that answer them."""
-        rows = self.rows
+        rows, poses_too = self.rows, step % self.pose_every == 0 and step < self.pose_steps
+        if step >= self.pose_steps:
+            self._pose = {}  # no old figures in the curves
         picked = self._window(self.starts[torch.randint(len(self.starts), (self.windows,), generator=generator)])
         query = self.queries.draw(self.asked, generator)
         chosen = self.prototypes.choose(query)
@@ -164,13 +168,14 @@ class LearnedMMTask:
         return {
             "x": rows.features[picked], "y": rows.poses[picked], "bodies": rows.bodies[picked],
             "query": query, "chosen": chosen, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
-            "answer_bodies": rows.bodies[answer], "poses_too": torch.tensor(step % self.pose_every == 0),
+            "answer_bodies": rows.bodies[answer], "poses_too": torch.tensor(poses_too),
         }  # fmt: skip
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Sum of three losses that share no gradient.
 
-        Poses begin nearly right (:meth:`LearnedMM.begin`), so they have a share of the steps only.
+        Poses begin nearly right (:meth:`LearnedMM.begin`), so they have a share of the first steps only; after these
+        latents rest, and the stepper, which has the longest way to go, aims at what no longer moves.
         """
         assert isinstance(model, LearnedMM)
         window = (batch["x"], batch["y"], batch["bodies"])
@@ -184,7 +189,7 @@ class LearnedMMTask:
             if not batch["poses_too"]:
                 z = model.compress(*window)
             answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"])
-        step, parts = self.losses.stepper(model, batch["x"], z)
+        step, parts = self.losses.stepper(model, batch["x"], z, batch["y"])
         project, more = self.losses.projector(model, batch["query"], batch["chosen"], batch["answer_x"], answer)
         told = {**self._pose, **parts, **more}
         return whole + step + project, {k: v.detach() for k, v in told.items()}
