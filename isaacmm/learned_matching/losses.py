@@ -157,9 +157,13 @@ class Losses:
         that stand count five times as much as others."""
         contact = y[..., self.rows.layout["contact"]] > 0
         stands = (contact[:, 1:] & contact[:, :-1]).to(y)[..., None, None]
-        points = self.soles.points(torch.cat((played, y)).flatten(0, 1)).unflatten(0, (-1, y.shape[1]))
-        made, given = self.soles.speed(points, torch.cat((played, y))).chunk(2)
+        with torch.no_grad():
+            given = self.soles.speed(self._soles(y), y)
+        made = self.soles.speed(self._soles(played), played)
         return ((made - given).abs() * (0.25 + stands)).mean()
+
+    def _soles(self, poses: Tensor) -> Tensor:
+        return self.soles.points(poses.flatten(0, 1)).unflatten(0, poses.shape[:2])
 
     def projector(
         self, model: LearnedMM, query: Tensor, chosen: Tensor, x: Tensor, z: Tensor

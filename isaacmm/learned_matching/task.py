@@ -48,6 +48,8 @@ class LearnedMMTask:
     """
 
     name = NAME
+    #: see :meth:`evaluate`
+    judged_on = "on the database itself"
 
     def __init__(
         self, config: Mapping[str, Any], rows: Rows, character: Mapping[str, Any] | str = "humanoid", seed: int = 0
@@ -63,7 +65,9 @@ class LearnedMMTask:
         self.windows, self.asked = int(config["windows"]), int(config["queries"])
         self.pose_every = max(1, int(config.get("pose_every", 1)))
         self.pose_steps = float(config.get("pose_steps") or math.inf)
+        self.project_every = max(1, int(config.get("project_every", 1)))
         self._pose: dict[str, Tensor] = {}
+        self._project: dict[str, Tensor] = {}
         self.length = 1 + max(2, round(float(config["window_seconds"]) * self.database.rate))
         self.starts = rows.starts(self.length)
         self.queries = Queries(self.database)
@@ -162,20 +166,26 @@ class LearnedMMTask:
         if step >= self.pose_steps:
             self._pose = {}  # no old figures in the curves
         picked = self._window(self.starts[torch.randint(len(self.starts), (self.windows,), generator=generator)])
-        query = self.queries.draw(self.asked, generator)
-        chosen = self.prototypes.choose(query)
-        answer = self.prototypes.answer(query, chosen)
-        return {
+        batch = {
             "x": rows.features[picked], "y": rows.poses[picked], "bodies": rows.bodies[picked],
-            "query": query, "chosen": chosen, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
-            "answer_bodies": rows.bodies[answer], "poses_too": torch.tensor(poses_too),
+            "poses_too": torch.tensor(poses_too),
         }  # fmt: skip
+        if step % self.project_every == 0:
+            query = self.queries.draw(self.asked, generator)
+            chosen = self.prototypes.choose(query)
+            answer = self.prototypes.answer(query, chosen)
+            batch |= {
+                "query": query, "chosen": chosen, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
+                "answer_bodies": rows.bodies[answer],
+            }  # fmt: skip
+        return batch
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Sum of three losses that share no gradient.
 
         Poses begin nearly right (:meth:`LearnedMM.begin`), so they have a share of the first steps only; after these
-        latents rest, and the stepper, which has the longest way to go, aims at what no longer moves.
+        latents rest, and the stepper, which has the longest way to go, aims at what no longer moves. The projector
+        begins nearly right as well.
         """
         assert isinstance(model, LearnedMM)
         window = (batch["x"], batch["y"], batch["bodies"])
@@ -185,14 +195,21 @@ class LearnedMMTask:
             z = self._pose.pop("z")
             model.follow(z, self.database.rate)
             self._place_prototypes(model)
-        with torch.no_grad():
-            if not batch["poses_too"]:
+        else:
+            with torch.no_grad():
                 z = model.compress(*window)
-            answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"])
         step, parts = self.losses.stepper(model, batch["x"], z, batch["y"])
-        project, more = self.losses.projector(model, batch["query"], batch["chosen"], batch["answer_x"], answer)
-        told = {**self._pose, **parts, **more}
-        return whole + step + project, {k: v.detach() for k, v in told.items()}
+        whole = whole + step
+        if "query" in batch:
+            with torch.no_grad():
+                answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"])
+            project, self._project = self.losses.projector(
+                model, batch["query"], batch["chosen"], batch["answer_x"], answer
+            )
+            whole = whole + project
+        # every row of the curves has all columns
+        told = {**self._pose, **parts, **self._project}
+        return whole, {k: v.detach() for k, v in told.items()}
 
     # ---------------------------------------------------------------- judgement
     def evaluate(self, model: nn.Module) -> dict[str, float]:
