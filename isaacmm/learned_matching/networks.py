@@ -162,6 +162,24 @@ class LearnedMM(nn.Module):
         seen = torch.cat((query, near_x, (near_z - self.latent_mean) / self.latent_scale), dim=1)
         _begin_last(self.projector, seen, torch.cat((x - near_x, (z - near_z) / self.latent_scale), dim=1))
 
+    @torch.no_grad()
+    def settle(self, x: Tensor, y: Tensor, bodies: Tensor) -> None:
+        """The decompressor's last layers by least squares, for the latents as they are.
+
+        Gradient steps leave weights with noise that only a falling learning rate takes away. What stops learning
+        before that is put to its best once more.
+        """
+        target, last = (y - self.pose_mean) / self.pose_scale, self.decompressor[-1]
+        assert isinstance(last, nn.Linear)
+        seen = torch.cat((x, self.compress(x, y, bodies)), dim=1)
+        given = torch.cat((seen, self.decompressor[:-1](seen)), dim=1)
+        rest = target - self.decompress_linear(seen) - self.decompressor(seen)
+        ridge = 1e-4 * float(given.square().mean())
+        more = _least_squares(_with_one(given).double(), rest.double(), ridge).to(y)
+        self.decompress_linear.weight.add_(more[: seen.shape[1]].T)
+        last.weight.add_(more[seen.shape[1] : -1].T)
+        last.bias.add_(more[-1])
+
     # ---------------------------------------------------------------- statistics
     @torch.no_grad()
     def follow(self, z: Tensor, rate: float, share: float = MOMENTUM) -> None:

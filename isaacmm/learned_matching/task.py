@@ -88,7 +88,7 @@ class LearnedMMTask:
         following = self.database.rows_left(torch.arange(len(rows))) > 0
         speed = (x[1:] - x[:-1])[following[:-1]] * self.database.rate
         model.feature_speed.copy_(speed.square().mean(0).sqrt().clamp(min=1e-3))
-        some = torch.arange(0, len(rows), max(1, len(rows) // 20_000))
+        some = self._some()
         model.begin(rows.features[some], rows.poses[some], self.losses.linear_weight())
         some = self._window(self.starts[:: max(1, len(self.starts) // 1024)])
         with torch.no_grad():
@@ -139,6 +139,10 @@ class LearnedMMTask:
                 torch.stack([v[1] for v in passed], dim=1).flatten(0, 1),
             )
 
+    def _some(self) -> Tensor:
+        """Rows, all or evenly spread, that least squares need not more of."""
+        return torch.arange(0, len(self.rows), max(1, len(self.rows) // 20_000))
+
     def _latents(self, model: LearnedMM, rows: Tensor) -> Tensor:
         return model.compress(self.rows.features[rows], self.rows.poses[rows], self.rows.bodies[rows])
 
@@ -168,7 +172,7 @@ class LearnedMMTask:
         picked = self._window(self.starts[torch.randint(len(self.starts), (self.windows,), generator=generator)])
         batch = {
             "x": rows.features[picked], "y": rows.poses[picked], "bodies": rows.bodies[picked],
-            "poses_too": torch.tensor(poses_too),
+            "poses_too": torch.tensor(poses_too), "poses_rest": torch.tensor(step == self.pose_steps),
         }  # fmt: skip
         if step % self.project_every == 0:
             query = self.queries.draw(self.asked, generator)
@@ -190,6 +194,9 @@ class LearnedMMTask:
         assert isinstance(model, LearnedMM)
         window = (batch["x"], batch["y"], batch["bodies"])
         whole = torch.zeros(())
+        if batch["poses_rest"]:
+            some = self._some()
+            model.settle(self.rows.features[some], self.rows.poses[some], self.rows.bodies[some])
         if batch["poses_too"]:
             whole, self._pose = self.losses.decompressor(model, *window)
             z = self._pose.pop("z")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from isaacmm import paths
 from isaacmm.errors import CheckpointError, ConfigError
 from isaacmm.learn.fit import FitConfig, fit
 from isaacmm.learned_matching.controller import load
@@ -104,7 +107,22 @@ def test_the_stepper_is_told_of_feet_that_slide(task: LearnedMMTask, model: Lear
 def test_poses_rest_after_their_steps(rows: Rows, config: dict[str, Any]) -> None:
     task = LearnedMMTask({**config, "pose_steps": 3}, rows)
     draw = torch.Generator().manual_seed(0)
-    assert [bool(task.batch(step, draw)["poses_too"]) for step in range(6)] == [True, False, True, False, False, False]
+    batches = [task.batch(step, draw) for step in range(6)]
+    assert [bool(b["poses_too"]) for b in batches] == [True, False, True, False, False, False]
+    # noise in the decompressor is taken out when it stops learning, and once only
+    assert [bool(b["poses_rest"]) for b in batches] == [False, False, False, True, False, False]
+    torch.manual_seed(0)
+    model = task.build()
+    assert isinstance(model, LearnedMM)
+    with torch.no_grad():
+        begun = error_mm(model, rows)
+        for p in model.decompressor.parameters():
+            p.add_(0.02 * torch.randn(p.shape))
+        spoilt = error_mm(model, rows)
+        task.loss(model, batches[2])
+        assert error_mm(model, rows) == spoilt
+        task.loss(model, batches[3])
+        assert error_mm(model, rows) < min(1.2 * begun, 0.7 * spoilt)
 
 
 def test_a_fit_improves_and_its_checkpoint_says_everything(
@@ -146,6 +164,11 @@ def test_resuming_goes_on_as_if_nothing_had_been(rows: Rows, config: dict[str, A
 
     whole, parts = run(tmp_path / "a", 6), run(tmp_path / "b", 3, 6)
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_the_configuration_says_the_weights() -> None:
+    config = OmegaConf.load(paths.data_folder("cfg") / "task" / "LearnedMM.yaml")
+    assert dict(config["weights"]) == asdict(Weights())
 
 
 def test_settings_that_make_no_sense(rows: Rows, config: dict[str, Any]) -> None:
