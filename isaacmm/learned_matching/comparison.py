@@ -13,7 +13,7 @@ from isaacmm.matching.controller import Controller, Locking, Settings
 from isaacmm.matching.database import Database
 
 #: Figures of steering, and their units.
-UNITS = {"velocity": "m/s", "facing": "deg", "place": "m", "slide": "m/s", "jumps": "1/s"}
+UNITS = {"velocity": "m/s", "facing": "deg", "place": "m", "slide": "m/s", "stands": "", "jumps": "1/s"}
 
 
 def compare(
