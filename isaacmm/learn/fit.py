@@ -164,10 +164,15 @@ def fit(
             loop.borrow(checkpoint.load(start, config.device), start)
         loop.run(stop, say)
         if not stop():
-            say(f"\n{task.name} after {loop.step} steps, on clips held out:\n{table(loop.evaluation)}\n")
+            say(f"\n{task.name} after {loop.step} steps, {judged_on(task)}:\n{table(loop.evaluation)}\n")
             with torch.random.fork_rng(devices=loop.cuda):
                 task.finish(loop.average.model, folder)
     return loop.path
+
+
+def judged_on(task: FitTask) -> str:
+    """What a task's figures are of: clips held out, unless its ``judged_on`` says something else."""
+    return str(getattr(task, "judged_on", "on clips held out"))
 
 
 class _Loop:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from isaacmm.cli.console import shown
 from isaacmm.errors import CheckpointError
 from isaacmm.learn import fit_tasks
-from isaacmm.learn.fit import FitConfig, check_fits, fit, load_fitted
+from isaacmm.learn.fit import FitConfig, check_fits, fit, judged_on, load_fitted
 from isaacmm.learn.fit_log import table
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test(cfg: DictConfig, run: Run) -> None:
     run.console.say(f"Evaluating {shown(run.checkpoint)}, trained for {content['step']} steps.")
     with torch.no_grad():
         values = task.evaluate(model)
-    run.console.say(f"\n{task.name}, on clips held out:\n{table(values)}\n")
+    run.console.say(f"\n{task.name}, {judged_on(task)}:\n{table(values)}\n")
     task.finish(model, run.path)
 
 

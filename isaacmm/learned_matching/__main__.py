@@ -13,6 +13,7 @@ from isaacmm.errors import ConfigError, IsaacmmError, nearest
 
 HELP = """\
 python -m isaacmm.learned_matching evaluate RUN [motion=full] [seconds=60] [fps=30] [scripts=circle,slalom]
+                                                [precision=float32 | float16 | int8] [out=figures.json]
 python -m isaacmm.learned_matching film     RUN [motion=full] [command=walk_run] [seconds=20] [out=side_by_side.mp4]
 python -m isaacmm.learned_matching export   RUN [precision=float32 | float16 | int8] [out=folder]
 
@@ -20,12 +21,12 @@ RUN: a run of task=LearnedMM (its folder, or a checkpoint); motion= the clips it
 
 evaluate: the same scripts followed by the search and by the networks: velocity, facing, place, sliding feet without
           foot locking, transitions; what the projector picks beside what the search picks; memory; time per frame.
-          out= a file for the figures (json).
+          precision= plays them in onnxruntime, as files of that precision hold them.
 film:     both side by side, with foot locking.
 export:   decompressor.onnx, stepper.onnx, projector.onnx and learned_mm.json, checked in onnxruntime.
 """
 COMMANDS = {
-    "evaluate": ("motion", "seconds", "fps", "scripts", "out"),
+    "evaluate": ("motion", "seconds", "fps", "scripts", "precision", "out"),
     "film": ("motion", "command", "seconds", "fps", "out", "width", "height"),
     "export": ("precision", "out"),
 }
@@ -69,14 +70,15 @@ def _run(words: list[str]) -> None:
 def _export(run: str, own: dict[str, str]) -> None:
     from isaacmm.learned_matching.controller import load
     from isaacmm.learned_matching.export import write
+    from isaacmm.learned_matching.graphs import known_precision
     from isaacmm.learned_matching.task import with_latents
 
     model, meta = load(run)
-    precision = own.get("precision", "float32")
+    precision = known_precision(own.get("precision", "float32"))
     folder = Path(own["out"]) if "out" in own else (Path(run) if Path(run).is_dir() else Path(run).parent) / (
         "onnx" if precision == "float32" else f"onnx_{precision}"
     )
-    files, differences = write(model, with_latents(meta, model), folder, precision)  # type: ignore[arg-type]
+    files, differences = write(model, with_latents(meta, model), folder, precision)
     for path in files:
         gap = differences.get(path.stem)
         note = "" if gap is None else f", differs from torch by {gap:.1e} of what it varies"
@@ -85,46 +87,20 @@ def _export(run: str, own: dict[str, str]) -> None:
 
 def _evaluate(run: str, own: dict[str, str]) -> None:
     from isaacmm.evaluate.session import number
-    from isaacmm.learned_matching import evaluation as ev
-    from isaacmm.learned_matching.controller import LearnedController, load
-    from isaacmm.learned_matching.rows import Rows
-    from isaacmm.matching.controller import Controller, Locking, Settings
+    from isaacmm.learned_matching.comparison import compare
+    from isaacmm.learned_matching.controller import load
+    from isaacmm.learned_matching.evaluation import SCRIPTS
+    from isaacmm.learned_matching.graphs import known_precision
+    from isaacmm.learned_matching.stored import Stored
     from isaacmm.matching.opening import open_database
 
     seconds, fps = number(own, "seconds", 60.0, low=2.0), number(own, "fps", 30.0, low=10.0)
-    scripts = own["scripts"].split(",") if "scripts" in own else list(ev.SCRIPTS)
+    scripts = own["scripts"].split(",") if "scripts" in own else list(SCRIPTS)
     model, meta = load(run)
-    # without locking and separation: what the motion itself does, not what is mended afterwards
-    bare = Settings(locking=Locking(enabled=False), separate=False)
-    learned = LearnedController(model, meta, len(scripts), fps=fps, settings=bare)
-    networks = ev.steered(ev.play(learned, scripts, seconds))
-    searches = learned.playhead.searches
-    database = open_database(own.get("motion", "full"), rate=fps)
-    searched = Controller(database, len(scripts), settings=bare)
-    twins = ev.listen(searched)
-    search = ev.steered(ev.play(searched, scripts, seconds))
-    told: dict[str, object] = {"seconds": seconds, "fps": fps, "scripts": scripts, "projections": searches}
-    print(f"{len(scripts)} scripts of {seconds:g} s at {fps:g} frames per second: search | networks")
-    units = {"velocity": "m/s", "facing": "deg", "place": "m", "slide": "m/s", "jumps": "1/s"}
-    for name, unit in units.items():
-        a, b = getattr(search, name), getattr(networks, name)
-        each = "  ".join(f"{s} {x:.2f}|{y:.2f}" for s, x, y in zip(scripts, a.tolist(), b.tolist(), strict=True))
-        ratio = float(b.mean() / a.mean().clamp(min=1e-6))
-        print(f"  {name:<9}{float(a.mean()):8.3f} | {float(b.mean()):.3f} {unit} ({ratio:.2f}x)   {each}")
-        told[name] = {"search": a.tolist(), "networks": b.tolist(), "ratio": ratio}
-    rate = float(meta["rate"])
-    rows = Rows(database if fps == rate else open_database(own.get("motion", "full"), rate=rate))
-    if fps == rate:
-        told["choices"] = picked = ev.choices(
-            model, rows, twins.notes, learned.settings.stay_bias, learned.playhead.near
-        )
-        print("what the projector picks: " + ", ".join(f"{k} {v:.3g}" for k, v in picked.items()))
-    told["memory_mb"] = sizes = ev.memory(model, rows)
-    print("MB: " + ", ".join(f"{k} {v:.2f}" for k, v in sizes.items()))
-    spent = ev.times(model, rows, searched)
-    spent["per_frame"] = ev.per_frame(spent, rate, fps, learned.settings.search_seconds)
-    told["milliseconds"] = spent
-    print("ms on one core: " + ", ".join(f"{k} {v:.3f}" for k, v in spent.items()))
+    if "precision" in own:
+        model = Stored(model, float(meta["rate"]), known_precision(own["precision"])).eval()
+    motion, character = own.get("motion", "full"), meta["character"]
+    told = compare(model, meta, lambda rate: open_database(motion, character, rate), scripts, seconds, fps)
     if "out" in own:
         Path(own["out"]).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
@@ -134,12 +110,13 @@ def _film(run: str, own: dict[str, str]) -> None:
     from isaacmm.learned_matching.controller import LearnedController
     from isaacmm.learned_matching.film import film
     from isaacmm.matching.controller import Controller
+    from isaacmm.matching.opening import open_database
 
     seconds, fps = number(own, "seconds", 20.0, low=1.0), number(own, "fps", 30.0, low=10.0)
     size = (whole(own, "width", 960, low=128), whole(own, "height", 400, low=96))
     command = own.get("command", "walk_run")
     learned = LearnedController.from_run(run, fps=fps)
-    searched = Controller.load(own.get("motion", "full"), fps=fps)
+    searched = Controller(open_database(own.get("motion", "full"), learned.meta["character"], fps))
     out = Path(own.get("out", f"side_by_side_{Path(command).stem}.mp4"))
     film({"search": searched, "networks": learned}, command, seconds, out, size)
     print(f"wrote {out}")

@@ -62,6 +62,7 @@ class Steered:
         place: m, mean distance of the point that a perfect follower of the command springs would be at, counted anew
             every ten seconds (errors of place add up for ever).
         slide: m/s, mean speed along the floor of the lowest point of feet that stand.
+        stands: share of the time that a foot stands; where it is much less, ``slide`` says nothing.
         jumps: transitions per second.
     """
 
@@ -69,6 +70,7 @@ class Steered:
     facing: Tensor
     place: Tensor
     slide: Tensor
+    stands: Tensor
     jumps: Tensor
 
 
@@ -93,6 +95,7 @@ def steered(recording: Recording) -> Steered:
         torch.rad2deg(rotation.wrap_angle(recording["facing"] - yaw).abs()).mean(0),
         torch.cat(gaps).mean(0),
         (slide * both).sum((0, 2)) / both.sum((0, 2)).clamp(min=1),
+        stands.float().mean((0, 2)),
         recording["jumped"].float().mean(0) * fps,
     )
 

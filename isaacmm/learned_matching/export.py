@@ -12,11 +12,10 @@ from torch import Tensor
 
 from isaacmm import __version__
 from isaacmm.character import CharacterModel
-from isaacmm.errors import ConfigError, nearest
 from isaacmm.export import ExportError
 from isaacmm.export.contract import to_text
 from isaacmm.export.graph import IR_VERSION, OPSET, session
-from isaacmm.learned_matching.graphs import PRECISIONS, Precision, build
+from isaacmm.learned_matching.graphs import Precision, build, known_precision
 from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.playhead import JUMP, NEAR, PATIENCE
 from isaacmm.learned_matching.pose import PoseLayout
@@ -48,8 +47,7 @@ def write(
     Raises:
         ExportError: a float32 file computes something else than its network; it is kept as ``<name>.wrong``.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision={precision} is not known; {nearest(precision, PRECISIONS)}")
+    precision = known_precision(precision)
     model = model.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
     made, differences, files, entries = build(model, float(meta["rate"]), precision), {}, [], {}

@@ -10,11 +10,24 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from isaacmm.errors import ConfigError, nearest
 from isaacmm.export.graph import IR_VERSION, OPSET, Graph
 from isaacmm.learned_matching.networks import LearnedMM
 
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
+
+
+def known_precision(word: str) -> Precision:
+    """``word`` as a precision.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    for precision in PRECISIONS:
+        if word == precision:
+            return precision
+    raise ConfigError(f"precision={word} is not known; {nearest(word, PRECISIONS)}")
 
 
 class _Weights(Graph):

@@ -8,6 +8,7 @@ from torch import Tensor
 from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.queries import Queries
 from isaacmm.learned_matching.rows import Rows
+from isaacmm.learned_matching.soles import Soles
 
 #: Those that run.
 NETWORKS = ("decompressor", "stepper", "projector")
@@ -20,7 +21,8 @@ def judge(model: LearnedMM, rows: Rows, queries: Queries, seed: int = 0, count: 
     - ``pose_mm``: mean distance of the bodies from the decompressor's; baseline: as many principal components of the
       pose vector as there are features and latents.
     - ``step_x``: mean distance of features, stepped for a quarter of a second, from the clip's; ``step_pose_mm``: of
-      the bodies; baseline: standing still.
+      the bodies; baseline: standing still. ``step_slide``: m/s along the floor, during that time, of the lowest point
+      of feet that say they stand (in the clips next to nothing).
     - ``off_rows``: distance of projected features from the nearest row; baseline: of the query itself.
     - ``project_pose_mm``: mean distance of the bodies that the projector leads to from those of the row that a search
       finds; baseline: of the row whose pose is nearest to the query's, whatever path is asked for.
@@ -75,16 +77,29 @@ def _steps(model: LearnedMM, rows: Rows, generator: torch.Generator, count: int)
     begin = starts[torch.randint(len(starts), (count,), generator=generator)]
     x = rows.features[begin]
     z = model.compress(x, rows.poses[begin], rows.bodies[begin])
-    for _ in range(length):
+    played = [model.decompress(x, z)]
+    for _ in range(length):  # each step needs the one before
         x, z = model.step(x, z, 1.0 / rate)
-    there = rows.features[begin + length]
-    made = model.decompress(x, z)
+        played.append(model.decompress(x, z))
+    there, made = rows.features[begin + length], played[-1]
     return {
         "step_x": float((x - there).norm(dim=-1).mean()),
         "step_x_baseline": float((rows.features[begin] - there).norm(dim=-1).mean()),
         "step_pose_mm": _gap(rows, made, rows.bodies[begin + length]),
         "step_pose_mm_baseline": _apart(rows.bodies[begin], rows.bodies[begin + length]),
+        "step_slide": _slide(rows, torch.stack(played, dim=1)),
     }
+
+
+def _slide(rows: Rows, played: Tensor) -> float:
+    """Mean speed, m/s, of standing feet along the floor in poses ``[b, n, W]`` that follow each other."""
+    soles = Soles(rows.database.character, rows.layout, rows.database.rate)
+    points = soles.points(played.flatten(0, 1)).unflatten(0, played.shape[:2])
+    speed = soles.speed(points, played)[..., :2].norm(dim=-1)
+    lowest = (points[:, 1:, ..., 2] + points[:, :-1, ..., 2]).argmin(dim=-1, keepdim=True)
+    stands = played[..., rows.layout["contact"]] > 0
+    both = stands[:, 1:] & stands[:, :-1]
+    return float(speed.gather(-1, lowest)[..., 0][both].sum() / both.sum().clamp(min=1))
 
 
 def _projections(

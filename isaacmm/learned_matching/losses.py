@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.rows import Rows
+from isaacmm.learned_matching.soles import Soles, over_ground
 
 #: How much the parts of a pose vector count, each per its spread over the clips.
 POSE = {
@@ -33,8 +34,9 @@ class Weights:
         bodies: per 0.1 m of the bodies' places. ground: per 1 m/s of the bodies over the floor.
         contact: cross-entropy of the feet that stand.
         size, smooth: of ``z``: its square, and its rate per second; they keep it small and slow.
-        step_x, step_z, step_rate: of the stepper. astray: standard deviation of where every other window begins, per
-            that of the state.
+        step_x, step_z, step_rate: of the stepper. step_pose, step_soles: of the poses that it leads to, and per 1 m/s
+            of their soles over the floor. astray: standard deviation of where every other window begins, per that of
+            the state.
         project_x, project_z, project_distance: of the projector.
     """
 
@@ -46,7 +48,9 @@ class Weights:
     step_x: float = 1.0
     step_z: float = 1.0
     step_rate: float = 0.1
-    astray: float = 0.15
+    step_pose: float = 0.5
+    step_soles: float = 3.0
+    astray: float = 0.1
     project_x: float = 1.0
     project_z: float = 1.0
     project_distance: float = 0.3
@@ -64,6 +68,7 @@ class Losses:
             part = rows.layout[name]
             self.part_weight[part] = weight / (part.stop - part.start)
         feet = [rows.skeleton.body(name) - 1 for name in rows.database.character.feet]
+        self.soles = Soles(rows.database.character, rows.layout, self.rate)
         count = rows.skeleton.num_bodies - 1
         self.body_weight = torch.ones(count, 1)
         self.body_weight[feet] = 4.0  # what slides is seen
@@ -79,7 +84,7 @@ class Losses:
 
     def decompressor(self, model: LearnedMM, x: Tensor, y: Tensor, bodies: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compressor and decompressor on windows ``[b, length, ...]``; the parts, and ``z`` (detached) among them."""
-        w, layout = self.weights, self.rows.layout
+        w = self.weights
         with torch.no_grad():
             rest = model.compress(*(v[:, self.close :] for v in (x, y, bodies)))
         x, y, bodies = (v[:, : self.close] for v in (x, y, bodies))
@@ -87,9 +92,7 @@ class Losses:
         made = model.decompress(x, z)
         scaled = (made - y).abs() / model.pose_scale
         pose = (scaled * self.part_weight.to(scaled)).sum(-1).mean()
-        contact = functional.binary_cross_entropy_with_logits(
-            made[..., layout["contact"]], (y[..., layout["contact"]] > 0).to(y)
-        )
+        contact = self._contact(made, y)
         placed = self.rows.place(made.flatten(0, 1)).unflatten(0, (len(x), -1))
         gap = self._by_body(placed - bodies)
         place = 10.0 * (gap.abs() * self.body_weight.to(gap)).mean()
@@ -102,32 +105,34 @@ class Losses:
         parts = {"pose": pose, "contact": contact, "bodies_mm": 100.0 * place, "ground": ground, "z": whole}
         return loss, parts
 
+    def _contact(self, made: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of the feet that stand, of pose vectors ``[..., W]``."""
+        feet = self.rows.layout["contact"]
+        return functional.binary_cross_entropy_with_logits(made[..., feet], (y[..., feet] > 0).to(y))
+
     def _by_body(self, flat: Tensor) -> Tensor:
         return flat.unflatten(-1, (-1, 3))
 
     def _ground(self, bodies: Tensor, poses: Tensor) -> Tensor:
         """Velocities of the bodies over the floor ``[b, n - 1, B - 1, 3]`` m/s, seen from the heading frame: of a
         standing foot zero. Of bodies ``[b, n, 3 (B - 1)]`` in that frame, which itself moves and turns."""
-        p = self._by_body(bodies)
-        middle = 0.5 * (p[:, 1:] + p[:, :-1])
-        velocity = poses[..., self.rows.layout["velocity"]]
-        turn = poses[..., self.rows.layout["turn_rate"]]
-        own, spin = (0.5 * (v[:, 1:] + v[:, :-1]) for v in (velocity, turn))
-        rate = (p[:, 1:] - p[:, :-1]) * self.rate
-        x = rate[..., 0] + own[..., None, 0] - spin * middle[..., 1]
-        y = rate[..., 1] + own[..., None, 1] + spin * middle[..., 0]
-        return torch.stack((x, y, rate[..., 2]), dim=-1)
+        own, spin = (poses[..., self.rows.layout[name]] for name in ("velocity", "turn_rate"))
+        return over_ground(self._by_body(bodies), own, spin, self.rate)
 
-    def stepper(self, model: LearnedMM, x: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Windows ``x [b, length, K]``, ``z [b, length, Z]``: from the first row on the stepper goes by itself.
+    def stepper(self, model: LearnedMM, x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Windows ``x [b, length, K]``, ``z [b, length, Z]``, ``y [b, length, W]``: from the first row on the stepper
+        goes by itself.
 
-        Some windows begin a little beside their row: a stepper that finds back does not drift away either.
+        Some windows begin a little beside their row: a stepper that finds back does not drift away either. What its
+        states look like counts besides the states: latents say of themselves neither how much of a pose hangs on them
+        nor whether a foot that stands stays where it is.
         """
         w, dt = self.weights, 1.0 / self.rate
         strength = w.astray * (torch.arange(len(x), device=x.device) % 2)[:, None]
         here_x = x[:, 0] + strength * torch.randn_like(x[:, 0])
         here_z = z[:, 0] + strength * model.latent_scale * torch.randn_like(z[:, 0])
         made: list[tuple[Tensor, ...]] = []
+        begin = (here_x[:, None], here_z[:, None])
         for _ in range(x.shape[1] - 1):  # each step needs the one before
             dx, dz = model.rates(here_x, here_z)
             here_x, here_z = here_x + dt * dx, here_z + dt * dz
@@ -140,7 +145,25 @@ class Losses:
         rate_z = (dzs - (z[:, 1:] - z[:, :-1]) / dt)[straight] / model.latent_speed
         rates = rate_x.abs().mean() + rate_z.abs().mean()
         loss = w.step_x * gap_x + w.step_z * gap_z + w.step_rate * rates
-        return loss, {"step_x": gap_x, "step_z": gap_z, "step_rate": rates}
+        played = model.decompress(torch.cat((begin[0], xs), dim=1), torch.cat((begin[1], zs), dim=1), learning=False)
+        scaled = (played - y)[:, 1:].abs() / model.pose_scale
+        pose = (scaled * self.part_weight.to(scaled)).sum(-1).mean() + w.contact * self._contact(played, y)
+        soles = self._slide(played, y)
+        loss = loss + w.step_pose * pose + w.step_soles * soles
+        return loss, {"step_x": gap_x, "step_z": gap_z, "step_rate": rates, "step_pose": pose, "step_soles": soles}
+
+    def _slide(self, played: Tensor, y: Tensor) -> Tensor:
+        """Mean difference, m/s, of the soles' velocities over the floor, of poses ``[b, length, W]``; those of feet
+        that stand count five times as much as others."""
+        contact = y[..., self.rows.layout["contact"]] > 0
+        stands = (contact[:, 1:] & contact[:, :-1]).to(y)[..., None, None]
+        with torch.no_grad():
+            given = self.soles.speed(self._soles(y), y)
+        made = self.soles.speed(self._soles(played), played)
+        return ((made - given).abs() * (0.25 + stands)).mean()
+
+    def _soles(self, poses: Tensor) -> Tensor:
+        return self.soles.points(poses.flatten(0, 1)).unflatten(0, poses.shape[:2])
 
     def projector(
         self, model: LearnedMM, query: Tensor, chosen: Tensor, x: Tensor, z: Tensor

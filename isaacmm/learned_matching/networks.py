@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from isaacmm.errors import ConfigError
 
@@ -84,10 +85,15 @@ class LearnedMM(nn.Module):
         more = (bodies - self.body_mean) / self.body_scale
         return self.compress_linear(seen) + self.compressor(torch.cat((seen, more), dim=-1))
 
-    def decompress(self, x: Tensor, z: Tensor) -> Tensor:
-        """Pose vectors ``[n, W]`` (SI, contacts as logits) of ``x [n, K]``, ``z [n, Z]``."""
+    def decompress(self, x: Tensor, z: Tensor, learning: bool = True) -> Tensor:
+        """Pose vectors ``[n, W]`` (SI, contacts as logits) of ``x [n, K]``, ``z [n, Z]``; unless ``learning``, only
+        these get gradients, not the weights."""
         seen = torch.cat((x, z), dim=-1)
-        return self.pose_mean + self.pose_scale * (self.decompress_linear(seen) + self.decompressor(seen))
+        if learning:
+            scaled = self.decompress_linear(seen) + self.decompressor(seen)
+        else:
+            scaled = _at_rest(self.decompress_linear, seen) + _at_rest(self.decompressor, seen)
+        return self.pose_mean + self.pose_scale * scaled
 
     def rates(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Rates per second of ``x [n, K]`` and ``z [n, Z]``."""
@@ -156,6 +162,24 @@ class LearnedMM(nn.Module):
         seen = torch.cat((query, near_x, (near_z - self.latent_mean) / self.latent_scale), dim=1)
         _begin_last(self.projector, seen, torch.cat((x - near_x, (z - near_z) / self.latent_scale), dim=1))
 
+    @torch.no_grad()
+    def settle(self, x: Tensor, y: Tensor, bodies: Tensor) -> None:
+        """The decompressor's last layers by least squares, for the latents as they are.
+
+        Gradient steps leave weights with noise that only a falling learning rate takes away. What stops learning
+        before that is put to its best once more.
+        """
+        target, last = (y - self.pose_mean) / self.pose_scale, self.decompressor[-1]
+        assert isinstance(last, nn.Linear)
+        seen = torch.cat((x, self.compress(x, y, bodies)), dim=1)
+        given = torch.cat((seen, self.decompressor[:-1](seen)), dim=1)
+        rest = target - self.decompress_linear(seen) - self.decompressor(seen)
+        ridge = 1e-4 * float(given.square().mean())
+        more = _least_squares(_with_one(given).double(), rest.double(), ridge).to(y)
+        self.decompress_linear.weight.add_(more[: seen.shape[1]].T)
+        last.weight.add_(more[seen.shape[1] : -1].T)
+        last.bias.add_(more[-1])
+
     # ---------------------------------------------------------------- statistics
     @torch.no_grad()
     def follow(self, z: Tensor, rate: float, share: float = MOMENTUM) -> None:
@@ -178,6 +202,16 @@ class LearnedMM(nn.Module):
     def memory(self, bytes_per_number: int = 4) -> int:
         """Bytes of what runs: decompressor, stepper, projector."""
         return bytes_per_number * sum(self.count(name) for name in ("decompressor", "stepper", "projector"))
+
+
+def _at_rest(network: nn.Module, given: Tensor) -> Tensor:
+    """``network(given)`` whose weights get no gradients."""
+    for layer in network if isinstance(network, nn.Sequential) else (network,):
+        if isinstance(layer, nn.Linear):
+            given = functional.linear(given, layer.weight.detach(), layer.bias.detach())
+        else:
+            given = layer(given)
+    return given
 
 
 def _with_one(given: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.pose import Pose, PoseLayout
 
 #: See :class:`NetworkPlayhead`: squared distances of features, and s.
-NEAR, JUMP, PATIENCE = 0.5, 1.0, 0.5
+NEAR, JUMP, PATIENCE = 0.5, 1.0, 1.0
 
 
 class NetworkPlayhead:

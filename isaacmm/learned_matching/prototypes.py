@@ -9,7 +9,8 @@ from isaacmm.matching.database import Database
 
 #: Rounds of moving centres to the middle of what is nearest to them.
 ROUNDS = 4
-_PIECE = 4096
+#: Distances that are held at once.
+_MOST = 2**24
 
 
 class Prototypes:
@@ -24,6 +25,8 @@ class Prototypes:
         valid = database.valid.nonzero().flatten()
         self.rows = _medoids(self.features, valid, min(count, len(valid)), seed)
         around = _nearest(self.features[valid], self.features[self.rows])
+        # rows that are alike may all be nearest to the first of them; none is left without itself
+        around[torch.searchsorted(valid, self.rows)] = torch.arange(len(self.rows), device=valid.device)
         order = torch.argsort(around, stable=True)
         self._members = valid[order]
         self._count = torch.bincount(around, minlength=len(self.rows))
@@ -38,14 +41,16 @@ class Prototypes:
 
     def answer(self, query: Tensor, chosen: Tensor) -> Tensor:
         """The row ``[n]`` nearest to ``query [n, K]`` of those around prototypes ``chosen [n]``."""
-        most = int(self._count[chosen].max())
-        step = torch.arange(most, device=chosen.device)
-        there = step < self._count[chosen, None]
-        rows = self._members[torch.where(there, self._first[chosen, None] + step, self._first[chosen, None])]
-        # |q - x|^2 without |q|^2, which is the same for all
-        x = self.features[rows]
-        distance = x.square().sum(-1) - 2.0 * (x @ query[:, :, None])[..., 0]
-        return rows.gather(1, distance.masked_fill(~there, torch.inf).argmin(1, keepdim=True))[:, 0]
+        # all rows around all of them, one after the other: clusters differ much in size
+        count = self._count[chosen]
+        asker = torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), count)
+        place = torch.arange(len(asker), device=chosen.device) - (torch.cumsum(count, 0) - count)[asker]
+        rows = self._members[self._first[chosen][asker] + place]
+        distance = (self.features[rows] - query[asker]).square().sum(-1)
+        least = torch.full((len(chosen),), torch.inf, device=chosen.device).scatter_reduce(0, asker, distance, "amin")
+        found = torch.full_like(chosen, len(rows))
+        there = (distance == least[asker]).nonzero().flatten()
+        return rows[found.scatter_reduce(0, asker[there], there, "amin")]
 
 
 def _medoids(features: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
@@ -68,5 +73,5 @@ def _medoids(features: Tensor, valid: Tensor, count: int, seed: int) -> Tensor:
 
 def _nearest(queries: Tensor, table: Tensor) -> Tensor:
     """Index into ``table`` for each of ``queries``."""
-    square = table.square().sum(-1)
-    return torch.cat([torch.addmm(square, part, table.T, alpha=-2.0).argmin(1) for part in queries.split(_PIECE)])
+    square, piece = table.square().sum(-1), max(1, _MOST // len(table))
+    return torch.cat([torch.addmm(square, part, table.T, alpha=-2.0).argmin(1) for part in queries.split(piece)])

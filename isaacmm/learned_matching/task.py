@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class LearnedMMTask:
     """
 
     name = NAME
+    #: see :meth:`evaluate`
+    judged_on = "on the database itself"
 
     def __init__(
         self, config: Mapping[str, Any], rows: Rows, character: Mapping[str, Any] | str = "humanoid", seed: int = 0
@@ -61,7 +64,10 @@ class LearnedMMTask:
         self.losses = Losses(rows, Weights(**given))
         self.windows, self.asked = int(config["windows"]), int(config["queries"])
         self.pose_every = max(1, int(config.get("pose_every", 1)))
+        self.pose_steps = float(config.get("pose_steps") or math.inf)
+        self.project_every = max(1, int(config.get("project_every", 1)))
         self._pose: dict[str, Tensor] = {}
+        self._project: dict[str, Tensor] = {}
         self.length = 1 + max(2, round(float(config["window_seconds"]) * self.database.rate))
         self.starts = rows.starts(self.length)
         self.queries = Queries(self.database)
@@ -82,7 +88,7 @@ class LearnedMMTask:
         following = self.database.rows_left(torch.arange(len(rows))) > 0
         speed = (x[1:] - x[:-1])[following[:-1]] * self.database.rate
         model.feature_speed.copy_(speed.square().mean(0).sqrt().clamp(min=1e-3))
-        some = torch.arange(0, len(rows), max(1, len(rows) // 20_000))
+        some = self._some()
         model.begin(rows.features[some], rows.poses[some], self.losses.linear_weight())
         some = self._window(self.starts[:: max(1, len(self.starts) // 1024)])
         with torch.no_grad():
@@ -133,6 +139,10 @@ class LearnedMMTask:
                 torch.stack([v[1] for v in passed], dim=1).flatten(0, 1),
             )
 
+    def _some(self) -> Tensor:
+        """Rows, all or evenly spread, that least squares need not more of."""
+        return torch.arange(0, len(self.rows), max(1, len(self.rows) // 20_000))
+
     def _latents(self, model: LearnedMM, rows: Tensor) -> Tensor:
         return model.compress(self.rows.features[rows], self.rows.poses[rows], self.rows.bodies[rows])
 
@@ -156,38 +166,57 @@ class LearnedMMTask:
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Windows ``[b, length]`` of rows within clips, queries ``[n, K]`` and the rows that answer them."""
-        rows = self.rows
+        rows, poses_too = self.rows, step % self.pose_every == 0 and step < self.pose_steps
+        if step >= self.pose_steps:
+            self._pose = {}  # no old figures in the curves
         picked = self._window(self.starts[torch.randint(len(self.starts), (self.windows,), generator=generator)])
-        query = self.queries.draw(self.asked, generator)
-        chosen = self.prototypes.choose(query)
-        answer = self.prototypes.answer(query, chosen)
-        return {
+        batch = {
             "x": rows.features[picked], "y": rows.poses[picked], "bodies": rows.bodies[picked],
-            "query": query, "chosen": chosen, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
-            "answer_bodies": rows.bodies[answer], "poses_too": torch.tensor(step % self.pose_every == 0),
+            "poses_too": torch.tensor(poses_too), "poses_rest": torch.tensor(step == self.pose_steps),
         }  # fmt: skip
+        if step % self.project_every == 0:
+            query = self.queries.draw(self.asked, generator)
+            chosen = self.prototypes.choose(query)
+            answer = self.prototypes.answer(query, chosen)
+            batch |= {
+                "query": query, "chosen": chosen, "answer_x": rows.features[answer], "answer_y": rows.poses[answer],
+                "answer_bodies": rows.bodies[answer],
+            }  # fmt: skip
+        return batch
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Sum of three losses that share no gradient.
 
-        Poses begin nearly right (:meth:`LearnedMM.begin`), so they have a share of the steps only.
+        Poses begin nearly right (:meth:`LearnedMM.begin`), so they have a share of the first steps only; after these
+        latents rest, and the stepper, which has the longest way to go, aims at what no longer moves. The projector
+        begins nearly right as well.
         """
         assert isinstance(model, LearnedMM)
         window = (batch["x"], batch["y"], batch["bodies"])
         whole = torch.zeros(())
+        if batch["poses_rest"]:
+            some = self._some()
+            model.settle(self.rows.features[some], self.rows.poses[some], self.rows.bodies[some])
         if batch["poses_too"]:
             whole, self._pose = self.losses.decompressor(model, *window)
             z = self._pose.pop("z")
             model.follow(z, self.database.rate)
             self._place_prototypes(model)
-        with torch.no_grad():
-            if not batch["poses_too"]:
+        else:
+            with torch.no_grad():
                 z = model.compress(*window)
-            answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"])
-        step, parts = self.losses.stepper(model, batch["x"], z)
-        project, more = self.losses.projector(model, batch["query"], batch["chosen"], batch["answer_x"], answer)
-        told = {**self._pose, **parts, **more}
-        return whole + step + project, {k: v.detach() for k, v in told.items()}
+        step, parts = self.losses.stepper(model, batch["x"], z, batch["y"])
+        whole = whole + step
+        if "query" in batch:
+            with torch.no_grad():
+                answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"])
+            project, self._project = self.losses.projector(
+                model, batch["query"], batch["chosen"], batch["answer_x"], answer
+            )
+            whole = whole + project
+        # every row of the curves has all columns
+        told = {**self._pose, **parts, **self._project}
+        return whole, {k: v.detach() for k, v in told.items()}
 
     # ---------------------------------------------------------------- judgement
     def evaluate(self, model: nn.Module) -> dict[str, float]:

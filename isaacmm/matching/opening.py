@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -31,8 +32,11 @@ def motion_section(word: str) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
-def open_database(motion: str = "full", character: str = "humanoid", rate: float = 60.0) -> Database:
-    """Database of the clips that ``motion`` means, at ``rate`` rows per second.
+def open_database(
+    motion: str = "full", character: str | Mapping[str, Any] = "humanoid", rate: float = 60.0
+) -> Database:
+    """Database of the clips that ``motion`` means, at ``rate`` rows per second; ``character`` as
+    :meth:`CharacterModel.load` takes it.
 
     Raises:
         ConfigError, MotionError: nothing is there, or it cannot be used.

@@ -16,13 +16,14 @@ import onnx
 import pytest
 import torch
 
-from isaacmm import rotation
+from isaacmm import rotation, steering
 from isaacmm.errors import ConfigError
 from isaacmm.learned_matching.controller import LearnedController
 from isaacmm.learned_matching.export import SIDECAR, write
 from isaacmm.learned_matching.graphs import PRECISIONS, build
 from isaacmm.learned_matching.networks import LearnedMM
-from isaacmm.matching.controller import Locking, Settings
+from isaacmm.learned_matching.stored import Stored
+from isaacmm.matching.controller import Locking, Recording, Settings
 from isaacmm.motion.io import registry
 from tests import helpers
 
@@ -53,6 +54,19 @@ def test_graphs_compute_what_the_networks_do(model: LearnedMM, meta: dict[str, A
     assert [p["stop"] for p in sidecar["pose"]][-1] == sidecar["networks"]["decompressor"]["output"]["shape"][1]
     assert len(sidecar["starts"]["stand"]["state"]) == sidecar["state"]["size"]
     assert sidecar["features"]["blocks"][-1]["stop"] == sidecar["features"]["size"] == 27
+
+
+@torch.no_grad()
+def test_stored_networks_play_as_their_files_do(calm: LearnedMM, meta: dict[str, Any]) -> None:
+    settings = Settings(locking=Locking(enabled=False), separate=False)
+    ways = {}
+    for name in ("torch", "float32", "int8"):
+        model = calm if name == "torch" else Stored(calm, meta["rate"], name)  # type: ignore[arg-type]
+        controller = LearnedController(model, meta, 2, fps=30.0, settings=settings)
+        ways[name] = Recording(controller, controller.play(steering.named("circle"), 1.0))["dof_pos"]
+    torch.testing.assert_close(ways["float32"], ways["torch"], atol=1e-3, rtol=0)
+    apart = float((ways["int8"] - ways["torch"]).abs().mean())
+    assert 1e-5 < apart < 0.1  # fewer bits are seen, and do little
 
 
 def test_operators_that_every_runtime_has(model: LearnedMM) -> None:

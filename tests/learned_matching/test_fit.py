@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from isaacmm import paths
 from isaacmm.errors import CheckpointError, ConfigError
 from isaacmm.learn.fit import FitConfig, fit
 from isaacmm.learned_matching.controller import load
@@ -51,7 +54,7 @@ def test_gradients_do_not_mix(task: LearnedMMTask, model: LearnedMM) -> None:
     batch = task.batch(0, torch.Generator().manual_seed(0))
     window = (batch["x"], batch["y"], batch["bodies"])
     _, parts = task.losses.decompressor(model, *window)
-    step, _ = task.losses.stepper(model, batch["x"], parts["z"])
+    step, _ = task.losses.stepper(model, batch["x"], parts["z"], batch["y"])
     step.backward()
     assert all(p.grad is None for n, p in model.named_parameters() if not n.startswith("step"))
     answer = model.compress(batch["answer_x"], batch["answer_y"], batch["answer_bodies"]).detach()
@@ -76,9 +79,50 @@ def test_what_stands_does_not_move_over_the_ground(rows: Rows) -> None:
     start = torch.tensor([20, 140])  # straight, and turning
     window = start[:, None] + torch.arange(2)
     told = losses._ground(rows.bodies[window], rows.poses[window])
-    states = [db.library.state(db.grid.clip[r], db.grid.time[r]).body_pos[:, 1:] for r in window.T]
-    world = (states[1] - states[0]) * db.rate
+    states = [db.library.state(db.grid.clip[r], db.grid.time[r]) for r in window.T]
+    world = (states[1].body_pos - states[0].body_pos)[:, 1:] * db.rate
     torch.testing.assert_close(told.norm(dim=-1)[:, 0], world.norm(dim=-1), atol=0.03, rtol=0.03)
+    points = losses.soles.points(rows.poses[window].flatten(0, 1)).unflatten(0, window.shape)
+    soles = losses.soles.speed(points, rows.poses[window])[:, 0]
+    wanted = [db.character.sole_points(s.body_pos, s.body_rot) for s in states]
+    torch.testing.assert_close(points[:, 0, ..., 2], wanted[0][..., 2], atol=1e-4, rtol=0)
+    world = (wanted[1] - wanted[0]) * db.rate
+    torch.testing.assert_close(soles.norm(dim=-1), world.norm(dim=-1), atol=0.03, rtol=0.03)
+    assert float(world.norm(dim=-1).max()) > 1.0
+
+
+def test_the_stepper_is_told_of_feet_that_slide(task: LearnedMMTask, model: LearnedMM, rows: Rows) -> None:
+    window = rows.starts(8)[:12, None] + torch.arange(8)
+    y = rows.poses[window]
+    assert float(task.losses._slide(y, y)) < 1e-6
+    # the same poses, but the ground goes by half a metre per second faster than the feet
+    slipping = y.clone()
+    slipping[..., rows.layout["velocity"].start] += 0.5
+    stands = (y[..., rows.layout["contact"]] > 0).float()
+    share = float((stands[:, 1:] * stands[:, :-1]).mean())
+    told = float(task.losses._slide(slipping, y))
+    assert told == pytest.approx(0.5 * (0.25 + share) / 3.0, rel=0.02)  # of three directions, one
+
+
+def test_poses_rest_after_their_steps(rows: Rows, config: dict[str, Any]) -> None:
+    task = LearnedMMTask({**config, "pose_steps": 3}, rows)
+    draw = torch.Generator().manual_seed(0)
+    batches = [task.batch(step, draw) for step in range(6)]
+    assert [bool(b["poses_too"]) for b in batches] == [True, False, True, False, False, False]
+    # noise in the decompressor is taken out when it stops learning, and once only
+    assert [bool(b["poses_rest"]) for b in batches] == [False, False, False, True, False, False]
+    torch.manual_seed(0)
+    model = task.build()
+    assert isinstance(model, LearnedMM)
+    with torch.no_grad():
+        begun = error_mm(model, rows)
+        for p in model.decompressor.parameters():
+            p.add_(0.02 * torch.randn(p.shape))
+        spoilt = error_mm(model, rows)
+        task.loss(model, batches[2])
+        assert error_mm(model, rows) == spoilt
+        task.loss(model, batches[3])
+        assert error_mm(model, rows) < min(1.2 * begun, 0.7 * spoilt)
 
 
 def test_a_fit_improves_and_its_checkpoint_says_everything(
@@ -86,7 +130,7 @@ def test_a_fit_improves_and_its_checkpoint_says_everything(
 ) -> None:
     task = LearnedMMTask(config, rows)
     task.finish = lambda model, folder: []  # type: ignore[method-assign]
-    settings = FitConfig(max_steps=60, learning_rate=3e-3, warmup_steps=5, evaluate_every=0, ema_decay=0.9)
+    settings = FitConfig(max_steps=120, learning_rate=3e-3, warmup_steps=5, evaluate_every=0, ema_decay=0.9)
     torch.manual_seed(settings.seed)
     begun = task.build()
     fit(task, settings, tmp_path, say=lambda text: None)
@@ -120,6 +164,11 @@ def test_resuming_goes_on_as_if_nothing_had_been(rows: Rows, config: dict[str, A
 
     whole, parts = run(tmp_path / "a", 6), run(tmp_path / "b", 3, 6)
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_the_configuration_says_the_weights() -> None:
+    config = OmegaConf.load(paths.data_folder("cfg") / "task" / "LearnedMM.yaml")
+    assert dict(config["weights"]) == asdict(Weights())
 
 
 def test_settings_that_make_no_sense(rows: Rows, config: dict[str, Any]) -> None:
