@@ -45,8 +45,14 @@ class Bench:
         self.tol = tolerance
         self._made: list[Simulator] = []
 
-    def make(self, num_envs: int, **settings: object) -> Simulator:
-        """A simulator with ``num_envs`` worlds; closed when the check ends."""
+    def make(self, num_envs: int, *, beside: bool = False, **settings: object) -> Simulator:
+        """A simulator with ``num_envs`` worlds; closed when the check ends, or makes another.
+
+        One after the other, since some engines have only one simulation per process: whoever compares two plays the
+        same story twice. ``beside=True`` keeps those made before.
+        """
+        if not beside:
+            self.close()
         sim = self.factory(replace(SimConfig(num_envs=num_envs), **settings))  # type: ignore[arg-type]
         self._made.append(sim)
         return sim
@@ -76,12 +82,14 @@ class Bench:
             else:
                 self.near(f"{what}: {name}", value[pick], other[name][pick], 50 * self.tol.trajectory)
 
-    def same_inside(self, what: str, a: Simulator, b: Simulator) -> None:
-        """Fail unless both simulators, where they can tell, would go on with the same bits."""
-        if "snapshot" in a.capabilities and self.tol.exact:
-            other = b.snapshot()
-            for name, value in a.snapshot().items():
-                require(torch.equal(value, other[name]), f"{what}: '{name}' of the snapshots differs")
+    def inside(self, sim: Simulator) -> dict[str, Tensor]:
+        """What a simulator would go on from, where it can tell and bits are promised; else nothing."""
+        return sim.snapshot() if "snapshot" in sim.capabilities and self.tol.exact else {}
+
+    def same_inside(self, what: str, a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+        """Fail unless both would go on with the same bits; from :meth:`inside`."""
+        for name, value in a.items():
+            require(torch.equal(value, b[name]), f"{what}: '{name}' of the snapshots differs")
 
     def compare_kinematics(self, what: str, state: MotionState, wanted: dict[str, Tensor]) -> None:
         """Body poses and velocities against our own kinematics."""

@@ -1,0 +1,220 @@
+"""The stage that :class:`isaacmm.sim.isaaclab.IsaacLabSimulator` plays on: everything that is Isaac Lab's own API.
+
+Imports Isaac Lab inside its functions, so that the rest of the package can be read without it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isaacmm.character import CharacterModel
+from isaacmm.errors import SimulatorError
+from isaacmm.sim import isaaclab_asset as asset
+from isaacmm.sim.simulator import SimConfig
+from isaacmm.state import ResetState
+
+#: m between worlds that share one space (PhysX); those of Newton are apart anyhow and all lie at the origin.
+SPACING = 4.0
+
+
+class Stage:
+    """A running Isaac Lab simulation with one character per world.
+
+    Attributes:
+        sim, scene, robot, sensor: Isaac Lab's context, scene, articulation, and contact sensor or None.
+        origins: ``[N, 3]`` m, where the worlds lie.
+        dt: s, physics step.
+    """
+
+    def __init__(self, sim: Any, scene: Any, robot: Any, sensor: Any, model: CharacterModel, dt: float) -> None:
+        self.sim, self.scene, self.robot, self.sensor, self.dt = sim, scene, robot, sensor, dt
+        self.origins = scene.env_origins.to(torch.float32)
+        self._bodies = model.skeleton.num_bodies
+        self._sensed: Tensor | None = None
+        if sensor is not None:
+            there = list(sensor.body_names)
+            self._sensed = torch.tensor([there.index(n) for n in model.skeleton.names], device=self.origins.device)
+
+    def write(self, ids: Tensor, pose: Tensor, velocity: Tensor, state: ResetState) -> None:
+        """Root pose ``[n, 7]`` (env-local), root link velocity ``[n, 6]`` and hinges into worlds ``ids``."""
+        robot = self.robot
+        env_ids = ids.to(torch.int32)
+        robot.reset(env_ids=env_ids)
+        pose = pose.clone()
+        pose[:, :3] += self.origins[ids]
+        robot.write_root_link_pose_to_sim_index(root_pose=pose.contiguous(), env_ids=env_ids)
+        robot.write_joint_position_to_sim_index(position=state.dof_pos.contiguous(), env_ids=env_ids)
+        robot.write_root_link_velocity_to_sim_index(root_velocity=velocity.contiguous(), env_ids=env_ids)
+        robot.write_joint_velocity_to_sim_index(velocity=state.dof_vel.contiguous(), env_ids=env_ids)
+
+    def refresh(self) -> None:
+        """Kinematics of what was written, without a step."""
+        self.sim.forward()
+        self.scene.update(0.0)
+
+    def read(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Link poses ``[N, L, 7]`` (xyzw) and velocities ``[N, L, 6]`` (linear, angular), hinge angles and speeds."""
+        data = self.robot.data
+        return (
+            data.body_link_pose_w.torch,
+            data.body_link_vel_w.torch,
+            data.joint_pos.torch,
+            data.joint_vel.torch,
+        )
+
+    def contact_forces(self) -> Tensor:
+        """``[N, B, 3]`` N, of the last physics step."""
+        data = self.sensor.data
+        force = data.net_normal_forces_w.torch
+        friction = data.net_friction_forces_w
+        force = force if friction is None else force + friction.torch
+        return force[:, self._sensed]
+
+    def push(self, force: Tensor) -> None:
+        """Force ``[N, B, 3]`` N, world axes, on the centres of mass, in the next physics step."""
+        self.robot.permanent_wrench_composer.set_forces_and_torques_index(
+            forces=force, body_ids=list(range(self._bodies)), is_global=True
+        )
+
+    def end_push(self) -> None:
+        """No force any more; what was written for the last step would stay otherwise."""
+        self.push(torch.zeros(len(self.origins), self._bodies, 3, device=self.origins.device))
+        self.robot.write_data_to_sim()
+        self.robot.permanent_wrench_composer.reset()
+
+    def write_gains(self, name: str, value: Tensor) -> None:
+        """Stiffness (``kp``) or joint damping (``kd``), ``[N, D]``."""
+        if name == "kp":
+            self.robot.write_joint_stiffness_to_sim_index(stiffness=value)
+        else:
+            self.robot.write_joint_viscous_friction_coefficient_to_sim_index(joint_viscous_friction_coeff=value)
+
+    def close(self) -> None:
+        """End the simulation; the process may then have another."""
+        self.sim.clear_instance()
+
+
+def build(mj_model: Any, model: CharacterModel, config: SimConfig, physics: str, device: torch.device) -> Stage:
+    """Put the character into ``config.num_envs`` worlds of Isaac Lab.
+
+    Raises:
+        SimulatorError: the engine has other hinges than the character.
+    """
+    import isaaclab.sim as sim_utils
+    from isaaclab.actuators import ImplicitActuatorCfg
+    from isaaclab.assets import ArticulationCfg, AssetBaseCfg
+    from isaaclab.scene import InteractiveScene, InteractiveSceneCfg
+    from isaaclab.sensors import ContactSensorCfg
+
+    dt = 1.0 / config.physics_hz
+    links = asset.split(mj_model, model)
+    with tempfile.TemporaryDirectory(prefix="isaacmm-usd-") as folder:
+        robot_file, ground_file = Path(folder) / "robot.usda", Path(folder) / "ground.usda"
+        robot_file.write_text(
+            asset.to_usda(mj_model, model, links, config.self_collision, config.contact_force), encoding="utf-8"
+        )
+        ground_file.write_text(asset.ground_usda(mj_model, links), encoding="utf-8")
+        sim_utils.SimulationContext.clear_instance()
+        sim = sim_utils.SimulationContext(
+            sim_utils.SimulationCfg(
+                dt=dt,
+                device=str(device),
+                render_interval=config.substeps,
+                physics=physics_cfg(mj_model, config, physics),
+                use_newton_actuators=False,
+                save_logs_to_file=False,
+            )
+        )
+        names = model.skeleton.dof_names
+
+        def by_name(values: Tensor) -> dict[str, float]:
+            return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+        scene_cfg = InteractiveSceneCfg(
+            num_envs=config.num_envs, env_spacing=0.0 if physics == "newton" else SPACING, lazy_sensor_update=True
+        )
+        scene_cfg.ground = AssetBaseCfg(  # type: ignore[attr-defined]
+            prim_path="/World/ground", spawn=sim_utils.UsdFileCfg(usd_path=str(ground_file))
+        )
+        scene_cfg.robot = ArticulationCfg(  # type: ignore[attr-defined]
+            prim_path="{ENV_REGEX_NS}/Robot",
+            spawn=sim_utils.UsdFileCfg(usd_path=str(robot_file)),
+            init_state=ArticulationCfg.InitialStateCfg(pos=tuple(float(x) for x in mj_model.qpos0[:3])),
+            joint_ordering=list(names),
+            body_ordering=[*model.skeleton.names, *(link.name for link in links if link.body is None)],
+            actuators={
+                "drives": ImplicitActuatorCfg(
+                    joint_names_expr=list(names),
+                    stiffness=by_name(model.kp),
+                    damping=0.0,
+                    viscous_friction=by_name(model.kd),
+                    armature=by_name(model.armature),
+                    joint_effort_limit=by_name(model.effort.clamp(max=1e9)),
+                    joint_velocity_limit=1e4,
+                )
+            },
+        )
+        if config.contact_force:
+            scene_cfg.contacts = ContactSensorCfg(  # type: ignore[attr-defined]
+                prim_path="{ENV_REGEX_NS}/Robot/(" + "|".join(model.skeleton.names) + ")", track_friction_forces=True
+            )
+        scene = InteractiveScene(scene_cfg)
+        sim.reset()
+    robot = scene["robot"]
+    check_hinges(list(robot.joint_names), list(names), physics)
+    sensor = scene["contacts"] if config.contact_force else None
+    return Stage(sim, scene, robot, sensor, model, dt)
+
+
+def check_hinges(there: list[str], wanted: list[str], physics: str) -> None:
+    """Refuse to start with fewer or other hinges than the character has; engines drop some without an error.
+
+    Raises:
+        SimulatorError: which are missing or too many.
+    """
+    if there == wanted:
+        return
+    missing, extra = sorted(set(wanted) - set(there)), sorted(set(there) - set(wanted))
+    raise SimulatorError(
+        f"sim=isaaclab physics={physics}: of {len(wanted)} hinges {len(set(wanted) & set(there))} arrived in the engine"
+        + (f"; missing: {', '.join(missing)}" if missing else "")
+        + (f"; not ours: {', '.join(extra)}" if extra else "")
+        + ("" if missing or extra else "; they are in another order than asked for")
+    )
+
+
+def physics_cfg(mj_model: Any, config: SimConfig, physics: str) -> Any:
+    """Isaac Lab's configuration of an engine, with the settings of our physical model."""
+    if physics == "newton":
+        from isaaclab_newton.physics import MJWarpSolverCfg, NewtonCfg, NewtonShapeCfg
+
+        from isaacmm.sim.warp_setup import capacities
+
+        contacts, rows = capacities(mj_model, config)
+        option = mj_model.opt
+        return NewtonCfg(
+            solver_cfg=MJWarpSolverCfg(
+                njmax=rows,
+                nconmax=contacts,
+                iterations=int(option.iterations),
+                ls_iterations=int(option.ls_iterations),
+                integrator="implicitfast",
+                solver="newton",
+                cone="pyramidal",
+                impratio=float(option.impratio),
+                tolerance=float(option.tolerance),
+            ),
+            default_shape_cfg=NewtonShapeCfg(margin=0.0, gap=0.0),
+        )
+    if physics == "ovphysx":
+        from isaaclab_ov.physics import OvPhysxCfg
+
+        return OvPhysxCfg()
+    from isaaclab_physx.physics import PhysxCfg
+
+    return PhysxCfg()
