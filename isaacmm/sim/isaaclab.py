@@ -41,6 +41,7 @@ class IsaacLabSimulator:
         model: the character.
         config: shared settings; ``config.physics`` is ``newton`` (also where it is empty), ``ovphysx`` or ``physx``,
             ``config.device`` is where physics runs and tensors live.
+        stage: a running simulation of :func:`isaacmm.sim.isaaclab_scene.scene_cfg` to use; it stays its owner's.
 
     Raises:
         SimulatorError: this physics cannot run here, no such device, or not all hinges arrived in the engine.
@@ -48,7 +49,7 @@ class IsaacLabSimulator:
 
     _alive: weakref.ref[IsaacLabSimulator] | None = None
 
-    def __init__(self, model: CharacterModel, config: SimConfig) -> None:
+    def __init__(self, model: CharacterModel, config: SimConfig, stage: scenes.Stage | None = None) -> None:
         self.model = model
         self.config = config
         self.physics = config.physics or setup.DEFAULT_PHYSICS
@@ -62,7 +63,8 @@ class IsaacLabSimulator:
             other.close("another one was made, and Isaac Lab has only one simulation per process")
         self._why_closed = ""
         self.mj_model = build_model(model, replace(config, contact_force=False))
-        self.stage = scenes.build(self.mj_model, model, config, self.physics, self.device)
+        self._owner = stage is None
+        self.stage = stage or scenes.build(self.mj_model, model, config, self.physics, self.device)
         IsaacLabSimulator._alive = weakref.ref(self)
         self._allocate()
         self._rest()
@@ -114,18 +116,8 @@ class IsaacLabSimulator:
 
     def step(self, dof_targets: Tensor) -> None:
         """See :meth:`isaacmm.sim.Simulator.step`."""
-        self._open()
-        if dof_targets.shape != self._targets.shape:
-            raise SimulatorError(
-                f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(self._targets.shape)} [N, D]"
-            )
-        targets = dof_targets.detach().to(self.device, torch.float32)
-        # an engine that is given one NaN may spread it; such a world holds its pose and counts as lost
-        sane = targets.isfinite().all(dim=1)
-        self._targets.copy_(torch.where(sane[:, None], targets, self._state.dof_pos))
-        self._lost |= ~sane
+        self.aim(dof_targets)
         stage = self.stage
-        stage.robot.actuators.target_command.set_position_index(value=self._targets)
         for k in range(self.config.substeps):
             if k == 0 or self._pushing:  # a force is told in the body's frame, which turns
                 if self._pushing:
@@ -137,6 +129,24 @@ class IsaacLabSimulator:
             self._force.zero_()
             stage.end_push()
             self._pushing = False
+        self.arrive()
+
+    def aim(self, dof_targets: Tensor) -> None:
+        """The first part of :meth:`step`: PD targets, for whoever steps Isaac Lab's simulation himself."""
+        self._open()
+        if dof_targets.shape != self._targets.shape:
+            raise SimulatorError(
+                f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(self._targets.shape)} [N, D]"
+            )
+        targets = dof_targets.detach().to(self.device, torch.float32)
+        # an engine that is given one NaN may spread it; such a world holds its pose and counts as lost
+        sane = targets.isfinite().all(dim=1)
+        self._targets.copy_(torch.where(sane[:, None], targets, self._state.dof_pos))
+        self._lost |= ~sane
+        self.stage.robot.actuators.target_command.set_position_index(value=self._targets)
+
+    def arrive(self) -> None:
+        """The last part of :meth:`step`: the state after the physics steps."""
         self._read()
         self._guard()
 
@@ -192,7 +202,8 @@ class IsaacLabSimulator:
         if self._why_closed:
             return
         self._why_closed = why or "make a new one"
-        self.stage.close()
+        if self._owner:
+            self.stage.close()
         if IsaacLabSimulator._alive is not None and IsaacLabSimulator._alive() is self:
             IsaacLabSimulator._alive = None
 

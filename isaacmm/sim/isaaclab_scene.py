@@ -5,6 +5,7 @@ Imports Isaac Lab inside its functions, so that the rest of the package can be r
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
 from isaacmm.sim import isaaclab_asset as asset
+from isaacmm.sim import isaaclab_usd as usd
 from isaacmm.sim.simulator import SimConfig
 from isaacmm.state import ResetState
 
@@ -25,19 +27,31 @@ SPACING = 4.0
 class Stage:
     """A running Isaac Lab simulation with one character per world.
 
+    Args:
+        sim, scene: Isaac Lab's context and scene, which has the articulation ``robot`` and may have ``contacts``.
+        model: the character.
+        physics: the engine underneath.
+
     Attributes:
-        sim, scene, robot, sensor: Isaac Lab's context, scene, articulation, and contact sensor or None.
+        robot, sensor: the articulation, and the contact sensor or None.
         origins: ``[N, 3]`` m, where the worlds lie.
         dt: s, physics step.
+
+    Raises:
+        SimulatorError: the engine has other hinges than the character.
     """
 
-    def __init__(self, sim: Any, scene: Any, robot: Any, sensor: Any, model: CharacterModel, dt: float) -> None:
-        self.sim, self.scene, self.robot, self.sensor, self.dt = sim, scene, robot, sensor, dt
+    def __init__(self, sim: Any, scene: Any, model: CharacterModel, physics: str) -> None:
+        self.sim, self.scene, self.robot = sim, scene, scene["robot"]
+        self.dt = float(sim.get_physics_dt())
+        self._physics = physics
+        check_hinges(list(self.robot.joint_names), list(model.skeleton.dof_names), physics)
+        self.sensor = scene["contacts"] if "contacts" in scene.keys() else None  # noqa: SIM118 - no mapping
         self.origins = scene.env_origins.to(torch.float32)
         self._bodies = model.skeleton.num_bodies
         self._sensed: Tensor | None = None
-        if sensor is not None:
-            there = list(sensor.body_names)
+        if self.sensor is not None:
+            there = list(self.sensor.body_names)
             self._sensed = torch.tensor([there.index(n) for n in model.skeleton.names], device=self.origins.device)
 
     def write(self, ids: Tensor, pose: Tensor, velocity: Tensor, state: ResetState) -> None:
@@ -91,6 +105,8 @@ class Stage:
         """Stiffness (``kp``) or joint damping (``kd``), ``[N, D]``."""
         if name == "kp":
             self.robot.write_joint_stiffness_to_sim_index(stiffness=value)
+        elif not damps_in_joint(self._physics):
+            self.robot.write_joint_damping_to_sim_index(damping=value)
         else:
             self.robot.write_joint_viscous_friction_coefficient_to_sim_index(joint_viscous_friction_coeff=value)
 
@@ -106,69 +122,92 @@ def build(mj_model: Any, model: CharacterModel, config: SimConfig, physics: str,
         SimulatorError: the engine has other hinges than the character.
     """
     import isaaclab.sim as sim_utils
+    from isaaclab.scene import InteractiveScene
+
+    sim_utils.SimulationContext.clear_instance()
+    sim = sim_utils.SimulationContext(sim_cfg(mj_model, config, physics, device))
+    scene = InteractiveScene(scene_cfg(mj_model, model, config, physics))
+    sim.reset()
+    return Stage(sim, scene, model, physics)
+
+
+def sim_cfg(mj_model: Any, config: SimConfig, physics: str, device: torch.device | str) -> Any:
+    """``isaaclab.sim.SimulationCfg`` of our physical model."""
+    from isaaclab.sim import SimulationCfg
+
+    return SimulationCfg(
+        dt=1.0 / config.physics_hz,
+        device=str(device),
+        render_interval=config.substeps,
+        physics=physics_cfg(mj_model, config, physics),
+        use_newton_actuators=False,
+        save_logs_to_file=False,
+    )
+
+
+def scene_cfg(mj_model: Any, model: CharacterModel, config: SimConfig, physics: str) -> Any:
+    """``isaaclab.scene.InteractiveSceneCfg``: the floor, the character as ``robot``, its ``contacts`` if asked for."""
+    import isaaclab.sim as sim_utils
     from isaaclab.actuators import ImplicitActuatorCfg
     from isaaclab.assets import ArticulationCfg, AssetBaseCfg
-    from isaaclab.scene import InteractiveScene, InteractiveSceneCfg
+    from isaaclab.scene import InteractiveSceneCfg
     from isaaclab.sensors import ContactSensorCfg
 
-    dt = 1.0 / config.physics_hz
     links = asset.split(mj_model, model)
-    with tempfile.TemporaryDirectory(prefix="isaacmm-usd-") as folder:
-        robot_file, ground_file = Path(folder) / "robot.usda", Path(folder) / "ground.usda"
-        robot_file.write_text(
-            asset.to_usda(mj_model, model, links, config.self_collision, config.contact_force), encoding="utf-8"
-        )
-        ground_file.write_text(asset.ground_usda(mj_model, links), encoding="utf-8")
-        sim_utils.SimulationContext.clear_instance()
-        sim = sim_utils.SimulationContext(
-            sim_utils.SimulationCfg(
-                dt=dt,
-                device=str(device),
-                render_interval=config.substeps,
-                physics=physics_cfg(mj_model, config, physics),
-                use_newton_actuators=False,
-                save_logs_to_file=False,
-            )
-        )
-        names = model.skeleton.dof_names
+    robot = _file(usd.to_usda(mj_model, model, links, config.self_collision, config.contact_force))
+    ground = _file(usd.ground_usda(mj_model, links))
+    names = list(model.skeleton.dof_names)
 
-        def by_name(values: Tensor) -> dict[str, float]:
-            return {name: float(value) for name, value in zip(names, values, strict=True)}
+    def by_name(values: Tensor) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(names, values, strict=True)}
 
-        scene_cfg = InteractiveSceneCfg(
-            num_envs=config.num_envs, env_spacing=0.0 if physics == "newton" else SPACING, lazy_sensor_update=True
-        )
-        scene_cfg.ground = AssetBaseCfg(  # type: ignore[attr-defined]
-            prim_path="/World/ground", spawn=sim_utils.UsdFileCfg(usd_path=str(ground_file))
-        )
-        scene_cfg.robot = ArticulationCfg(  # type: ignore[attr-defined]
-            prim_path="{ENV_REGEX_NS}/Robot",
-            spawn=sim_utils.UsdFileCfg(usd_path=str(robot_file)),
-            init_state=ArticulationCfg.InitialStateCfg(pos=tuple(float(x) for x in mj_model.qpos0[:3])),
-            joint_ordering=list(names),
-            body_ordering=[*model.skeleton.names, *(link.name for link in links if link.body is None)],
-            actuators={
-                "drives": ImplicitActuatorCfg(
-                    joint_names_expr=list(names),
-                    stiffness=by_name(model.kp),
-                    damping=0.0,
-                    viscous_friction=by_name(model.kd),
-                    armature=by_name(model.armature),
-                    joint_effort_limit=by_name(model.effort.clamp(max=1e9)),
-                    joint_velocity_limit=1e4,
-                )
-            },
-        )
-        if config.contact_force:
-            scene_cfg.contacts = ContactSensorCfg(  # type: ignore[attr-defined]
-                prim_path="{ENV_REGEX_NS}/Robot/(" + "|".join(model.skeleton.names) + ")", track_friction_forces=True
+    in_joint = damps_in_joint(physics)
+    scene: Any = InteractiveSceneCfg(
+        num_envs=config.num_envs, env_spacing=0.0 if physics == "newton" else SPACING, lazy_sensor_update=True
+    )
+    scene.ground = AssetBaseCfg(prim_path="/World/ground", spawn=sim_utils.UsdFileCfg(usd_path=ground))
+    scene.robot = ArticulationCfg(
+        prim_path="{ENV_REGEX_NS}/Robot",
+        spawn=sim_utils.UsdFileCfg(usd_path=robot),
+        init_state=ArticulationCfg.InitialStateCfg(pos=tuple(float(x) for x in mj_model.qpos0[:3])),
+        joint_ordering=names,
+        body_ordering=[*model.skeleton.names, *(link.name for link in links if link.body is None)],
+        actuators={
+            "drives": ImplicitActuatorCfg(
+                joint_names_expr=names,
+                stiffness=by_name(model.kp),
+                damping=0.0 if in_joint else by_name(model.kd),
+                viscous_friction=by_name(model.kd) if in_joint else 0.0,
+                armature=by_name(model.armature),
+                joint_effort_limit=by_name(model.effort.clamp(max=1e9)),
+                joint_velocity_limit=1e4,
             )
-        scene = InteractiveScene(scene_cfg)
-        sim.reset()
-    robot = scene["robot"]
-    check_hinges(list(robot.joint_names), list(names), physics)
-    sensor = scene["contacts"] if config.contact_force else None
-    return Stage(sim, scene, robot, sensor, model, dt)
+        },
+    )
+    if config.contact_force:
+        scene.contacts = ContactSensorCfg(
+            prim_path="{ENV_REGEX_NS}/Robot/(" + "|".join(model.skeleton.names) + ")", track_friction_forces=True
+        )
+    return scene
+
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _file(text: str) -> str:
+    """A file of this process with this text; it goes when the process does."""
+    global _folder
+    if _folder is None:
+        _folder = tempfile.TemporaryDirectory(prefix="isaacmm-usd-")
+    path = Path(_folder.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.usda"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def damps_in_joint(physics: str) -> bool:
+    """Whether damping is the joint's own. PhysX has it inside the drive instead: its joint friction, which would be the
+    same thing, is not integrated implicitly and leaves a flailing limb ten times as far from where it should be."""
+    return physics == "newton"
 
 
 def check_hinges(there: list[str], wanted: list[str], physics: str) -> None:

@@ -25,12 +25,17 @@ class Tolerance:
         trajectory: m, rad after a third of a second of flight; velocities get fifty times as much.
         force: fraction of the weight.
         exact: whether the same input gives the same bits (not so on a GPU).
+        drift: how far what should be the same may be apart where bits are not promised.
+        same_contacts: whether bodies that touch each other are pushed apart as MuJoCo does it; else it has to be seen
+            only that they are.
     """
 
     kinematics: float = 2e-5
     trajectory: float = 2e-5
     force: float = 0.03
     exact: bool = True
+    drift: float = 1e-3
+    same_contacts: bool = True
 
 
 class Skip(Exception):
@@ -80,7 +85,7 @@ class Bench:
             if self.tol.exact:
                 require(torch.equal(value[pick], other[name][pick]), f"{what}: {name} differs")
             else:
-                self.near(f"{what}: {name}", value[pick], other[name][pick], 50 * self.tol.trajectory)
+                self.near(f"{what}: {name}", value[pick], other[name][pick], self.tol.drift)
 
     def inside(self, sim: Simulator) -> dict[str, Tensor]:
         """What a simulator would go on from, where it can tell and bits are promised; else nothing."""
