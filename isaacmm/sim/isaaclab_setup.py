@@ -139,7 +139,7 @@ def check_physics(sim: str, physics: str) -> None:
         raise ConfigError(f"physics={physics}: no such physics; {nearest(physics, PHYSICS)}")
 
 
-def prepare(physics: str, device: torch.device) -> None:
+def prepare(physics: str, device: torch.device | str) -> None:
     """Everything that has to be so before Isaac Lab is imported.
 
     Raises:
@@ -150,6 +150,7 @@ def prepare(physics: str, device: torch.device) -> None:
         raise SimulatorError(f"sim=isaaclab physics={physics} is not available: {reason}")
     from isaacmm.sim.warp_setup import check_device
 
+    device = torch.device(device)
     check_device(device, "isaaclab")
     import warp as wp
 
