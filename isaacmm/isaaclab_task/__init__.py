@@ -11,6 +11,8 @@ Registering imports neither Isaac Lab nor torch; making an environment needs Isa
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 
 #: Environment id -> name of its configuration in :mod:`isaacmm.isaaclab_task.cfg`.
@@ -19,11 +21,31 @@ TASKS = {
     "Isaacmm-HumanoidMM-PhysX-v0": "HumanoidMMPhysxEnvCfg",
 }
 
+
+def make(**kwargs: Any) -> Any:
+    """What gymnasium calls: the environment, or one sentence that says what is missing.
+
+    Raises:
+        SimulatorError: Isaac Lab is not here, or not one that fits.
+    """
+    from isaacmm.errors import SimulatorError
+    from isaacmm.sim import isaaclab_setup
+
+    reason = isaaclab_setup.unavailable()
+    if reason is not None:
+        raise SimulatorError(f"HumanoidMM as an Isaac Lab task cannot be made here: {reason}")
+    from isaacmm.isaaclab_task import cfg, env
+
+    asked = str(kwargs.get("env_cfg_entry_point", "")).rpartition(":")[2]
+    kwargs["cfg"] = kwargs.get("cfg") or getattr(cfg, asked or "HumanoidMMEnvCfg")()
+    return env.HumanoidMMEnv(**kwargs)
+
+
 for _id, _cfg in TASKS.items():
     if _id not in gym.registry:
         gym.register(
             id=_id,
-            entry_point=f"{__name__}.env:HumanoidMMEnv",
+            entry_point=f"{__name__}:make",
             disable_env_checker=True,
             kwargs={
                 "env_cfg_entry_point": f"{__name__}.cfg:{_cfg}",

@@ -11,6 +11,7 @@ friction) and outside the torque limit, as for the other simulators.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -25,8 +26,13 @@ from isaacmm.sim import isaaclab_scene as scenes
 from isaacmm.sim import isaaclab_setup as setup
 from isaacmm.sim.model import build_model
 from isaacmm.sim.simulator import SimConfig
+from isaacmm.sim.warp_setup import capacities, overflow_message
 from isaacmm.state import MotionState, ResetState
 
+log = logging.getLogger(__name__)
+
+#: Control steps between two looks at the overflow flags, each of which waits for a GPU.
+_LOOK_EVERY = 64
 #: no character moves this fast (m/s, rad/s): the world is lost although its numbers are still finite
 _LOST_SPEED = 1e3
 _WIDTHS = {"root_rot": 4}
@@ -86,6 +92,10 @@ class IsaacLabSimulator:
         self._force = zeros(n, b, 3)  # what push() asked for
         self._pushing = False
         self._everybody = torch.arange(n, device=self.device)
+        flags = self.stage.overflow
+        self._overflowed = None if flags is None else torch.zeros_like(flags)
+        self._steps = 0
+        self._said: set[str] = set()
 
     def _rest(self) -> None:
         """Everybody into the MJCF's own pose."""
@@ -125,6 +135,8 @@ class IsaacLabSimulator:
                 stage.robot.write_data_to_sim()
             stage.sim.step(render=False)
             stage.scene.update(stage.dt)
+            if self._overflowed is not None:
+                self._overflowed |= stage.overflow
         if self._pushing:
             self._force.zero_()
             stage.end_push()
@@ -149,6 +161,9 @@ class IsaacLabSimulator:
         """The last part of :meth:`step`: the state after the physics steps."""
         self._read()
         self._guard()
+        self._steps += 1
+        if self._overflowed is not None and self._steps % _LOOK_EVERY == 0:
+            self._say_overflow(self._overflowed)
 
     def state(self) -> MotionState:
         """See :meth:`isaacmm.sim.Simulator.state`."""
@@ -211,6 +226,17 @@ class IsaacLabSimulator:
     def _open(self) -> None:
         if self._why_closed:
             raise SimulatorError(f"this simulator is closed: {self._why_closed}")
+
+    def _say_overflow(self, flags: Tensor) -> None:
+        """Warn, once per kind, when contacts or constraints were dropped."""
+        bits = 0
+        for bit in flags.unique().tolist():
+            bits |= int(bit)
+        flags.zero_()
+        said = overflow_message(bits, *capacities(self.mj_model, self.config))
+        if said and said not in self._said:
+            self._said.add(said)
+            log.warning("sim=isaaclab physics=%s: %s; some were dropped", self.physics, said)
 
     def _write(self, ids: Tensor, state: ResetState) -> None:
         """Put worlds ``ids`` into ``state``, and read them back with kinematics done."""

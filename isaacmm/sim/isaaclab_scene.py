@@ -36,6 +36,7 @@ class Stage:
         robot, sensor: the articulation, and the contact sensor or None.
         origins: ``[N, 3]`` m, where the worlds lie.
         dt: s, physics step.
+        overflow: MuJoCo Warp's overflow flags ``[N]`` of the last physics step, or None.
 
     Raises:
         SimulatorError: the engine has other hinges than the character.
@@ -53,6 +54,8 @@ class Stage:
         if self.sensor is not None:
             there = list(self.sensor.body_names)
             self._sensed = torch.tensor([there.index(n) for n in model.skeleton.names], device=self.origins.device)
+
+        self.overflow = _quiet_overflow(sim) if physics == "newton" else None
 
     def write(self, ids: Tensor, pose: Tensor, velocity: Tensor, state: ResetState) -> None:
         """Root pose ``[n, 7]`` (env-local), root link velocity ``[n, 6]`` and hinges into worlds ``ids``."""
@@ -202,6 +205,19 @@ def _file(text: str) -> str:
     path = Path(_folder.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.usda"
     path.write_text(text, encoding="utf-8")
     return str(path)
+
+
+def _quiet_overflow(sim: Any) -> Tensor | None:
+    """MuJoCo Warp's flags ``[N]`` of things that had no room. It would print a line for each, thousands in a minute, and
+    mostly about a line search that is good enough; :class:`isaacmm.sim.isaaclab.IsaacLabSimulator` says it once."""
+    import warp as wp
+
+    solver = getattr(sim.physics_manager, "_solver", None)
+    flags = getattr(getattr(solver, "mjw_data", None), "overflow", None)
+    if solver is None or flags is None:  # another Newton than the one this was written for
+        return None
+    solver.mjw_model.opt.warn_overflow = False
+    return wp.to_torch(flags)
 
 
 def damps_in_joint(physics: str) -> bool:
