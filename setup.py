@@ -34,8 +34,8 @@ INSTALL_REQUIRES = [
 # The versions that go with mujoco 3.17 and later 3.x; isaacmm/sim/warp_setup.py refuses others in words.
 WARP = ["mujoco-warp>=3.17,<4", "warp-lang>=1.19,<2"]
 
-# There is no extra for Isaac Lab on purpose: it pins newton 1.6.1, which pins mujoco to 3.12, and we need 3.17. Both work
-# together (the contract says so), but pip would refuse; docs/simulators.md has the two commands that make an environment.
+# There is no extra for Isaac Lab on purpose: it pins newton 1.6.1, which pins mujoco to 3.12, and we need 3.17. They
+# work together (the contract says so), but pip would refuse; docs/simulators.md has the commands that do it.
 EXTRAS_REQUIRE = {
     "gpu": WARP,
     "view": ["glfw>=2.7"],

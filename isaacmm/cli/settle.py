@@ -208,8 +208,8 @@ def check_devices(cfg: DictConfig) -> None:
     devices = [str(cfg[key]) for key in ("sim_device", "rl_device") if key in cfg]
     if "sim" in cfg and cfg.sim in ("warp", "isaaclab") and len(set(devices)) > 1:
         raise ConfigError(
-            f"sim={cfg.sim}: sim_device={devices[0]} and rl_device={devices[1]} differ, but its state stays where physics "
-            f"runs. Nearest: rl_device={devices[0]}"
+            f"sim={cfg.sim}: sim_device={devices[0]} and rl_device={devices[1]} differ, but its state stays where "
+            f"physics runs. Nearest: rl_device={devices[0]}"
         )
 
 

@@ -1,7 +1,7 @@
 """Settings of rsl-rl for the Isaac Lab task: plain PPO on the task reward. Importing this imports Isaac Lab.
 
-isaacmm's own ``cpu`` preset, as far as rsl-rl has the same knobs. A discriminator is not among them: this moves as it is
-told, however it likes to. ``python launch.py task=HumanoidMM sim=isaaclab`` trains with one.
+isaacmm's own ``cpu`` preset, as far as rsl-rl has the same knobs. A discriminator is not among them: this moves as it
+is told, however it likes to. ``python launch.py task=HumanoidMM sim=isaaclab`` trains with one.
 """
 
 from __future__ import annotations

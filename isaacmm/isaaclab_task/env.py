@@ -22,10 +22,11 @@ class HumanoidMMEnv(DirectRLEnv):
 
     ``step`` returns ``{"policy": obs [N, O]}``, the *task* reward ``[N]``, ``terminated``, ``truncated`` and extras.
     Worlds reset themselves in the step in which they end, and what they ended with is in the extras:
-    ``final_obs {"policy": [N, O]}``, ``amp_obs [N, H*F]`` (what the discriminator sees, newest frame first), ``condition
-    [N, K]`` and ``reference [N]`` (what it is told of the command, and which clip row answers it), ``diverged [N]``, and
-    ``log`` with means of the reward's terms. ``motion.demo_obs(n)`` and ``motion.paired_demos(...)`` give what a
-    discriminator shall call real. With the task reward alone a policy moves as told, but not like a person.
+    ``final_obs {"policy": [N, O]}``, ``amp_obs [N, H*F]`` (what the discriminator sees, newest frame first),
+    ``condition [N, K]`` and ``reference [N]`` (what it is told of the command, and which clip row answers it),
+    ``diverged [N]``, and ``log`` with means of the reward's terms. ``motion.demo_obs(n)`` and
+    ``motion.paired_demos(...)`` give what a discriminator shall call real. With the task reward alone a policy moves
+    as told, but not like a person.
 
     Args:
         cfg: settings; None: the default ones.

@@ -135,7 +135,7 @@ class IsaacLabSimulator:
                 stage.robot.write_data_to_sim()
             stage.sim.step(render=False)
             stage.scene.update(stage.dt)
-            if self._overflowed is not None:
+            if self._overflowed is not None and stage.overflow is not None:
                 self._overflowed |= stage.overflow
         if self._pushing:
             self._force.zero_()

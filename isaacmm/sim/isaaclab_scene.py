@@ -47,7 +47,7 @@ class Stage:
         self.dt = float(sim.get_physics_dt())
         self._physics = physics
         check_hinges(list(self.robot.joint_names), list(model.skeleton.dof_names), physics)
-        self.sensor = scene["contacts"] if "contacts" in scene.keys() else None  # noqa: SIM118 - no mapping
+        self.sensor: Any = scene["contacts"] if "contacts" in scene.keys() else None  # noqa: SIM118 - no mapping
         self.origins = scene.env_origins.to(torch.float32)
         self._bodies = model.skeleton.num_bodies
         self._sensed: Tensor | None = None
@@ -208,7 +208,7 @@ def _file(text: str) -> str:
 
 
 def _quiet_overflow(sim: Any) -> Tensor | None:
-    """MuJoCo Warp's flags ``[N]`` of things that had no room. It would print a line for each, thousands in a minute, and
+    """MuJoCo Warp's flags ``[N]`` of things that had no room. It would print a line for each, thousands in a minute,
     mostly about a line search that is good enough; :class:`isaacmm.sim.isaaclab.IsaacLabSimulator` says it once."""
     import warp as wp
 

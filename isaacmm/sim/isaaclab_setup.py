@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -157,15 +157,10 @@ def prepare(physics: str, device: torch.device | str) -> None:
     wp.config.log_level = wp.LOG_ERROR
     if device.type == "cpu" and not torch.cuda.is_available():
         # Isaac Lab's PhysX asks for page-locked memory even without a GPU, which only CUDA can give
-        cpu = wp.get_device("cpu")
+        cpu: Any = wp.get_device("cpu")
         cpu.pinned_allocator = cpu.default_allocator
 
 
 def available_physics() -> dict[str, str | None]:
     """Every physics, with None where it can run here, else one sentence why not."""
     return {physics: unavailable(physics) for physics in PHYSICS}
-
-
-def module_found(name: str) -> bool:
-    """Whether a module can be imported."""
-    return importlib.util.find_spec(name) is not None

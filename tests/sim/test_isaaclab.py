@@ -15,7 +15,7 @@ import torch
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
 from isaacmm.sim import make_simulator
-from isaacmm.sim.contract.reference import PlainMujoco, flying_states, resting_states
+from isaacmm.sim.contract.reference import PlainMujoco, resting_states
 from isaacmm.sim.registry import flavours
 from tests.helpers import make_env
 

@@ -47,8 +47,8 @@ def divergence_is_contained(bench: Bench) -> None:
         require(not bool(sim.diverged().any()), "a world that was reset diverged again")
         require(bool(sim.state().is_finite().all()), "the state is not finite after the reset")
         after.append(sim.state().clone())
-    bench.same("beside a diverged world", *during, rows=(0, 2))
-    bench.same("beside a world that was reset", *after, rows=(0, 2))
+    bench.same("beside a diverged world", during[0], during[1], rows=(0, 2))
+    bench.same("beside a world that was reset", after[0], after[1], rows=(0, 2))
 
 
 @contract
@@ -96,7 +96,7 @@ def push_acts_once_where_asked(bench: Bench) -> None:
                 bench.near("contact_force in the air", contact, torch.zeros_like(contact), 0.1)
         bench.compare_golden("pushed" if pushed else "not pushed", sim.state(), 1, golden)
         ends.append(sim.state().clone())
-    bench.same("worlds not pushed", *ends, rows=(0, 2))
+    bench.same("worlds not pushed", ends[0], ends[1], rows=(0, 2))
 
 
 @contract
@@ -148,7 +148,7 @@ def snapshot_continues_bit_exactly(bench: Bench) -> None:
             if k == 10:
                 sim.reset(torch.tensor([2]), flying_states(sim.model, 1, seed=6, height=1.0))
         ends.append((sim.state().clone(), bench.inside(sim)))
-    bench.same("right after restore", *starts)
+    bench.same("right after restore", starts[0], starts[1])
     bench.same("20 steps after restore", ends[0][0], ends[1][0])
     bench.same_inside("20 steps after restore", ends[0][1], ends[1][1])
 
