@@ -5,8 +5,11 @@ Imports Isaac Lab inside its functions, so that the rest of the package can be r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +130,30 @@ def build(mj_model: Any, model: CharacterModel, config: SimConfig, physics: str,
     import isaaclab.sim as sim_utils
     from isaaclab.scene import InteractiveScene
 
-    sim_utils.SimulationContext.clear_instance()
-    sim = sim_utils.SimulationContext(sim_cfg(mj_model, config, physics, device))
-    scene = InteractiveScene(scene_cfg(mj_model, model, config, physics))
-    sim.reset()
-    return Stage(sim, scene, model, physics)
+    with _quietly():
+        sim_utils.SimulationContext.clear_instance()
+        sim = sim_utils.SimulationContext(sim_cfg(mj_model, config, physics, device))
+        scene = InteractiveScene(scene_cfg(mj_model, model, config, physics))
+        sim.reset()
+        return Stage(sim, scene, model, physics)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Isaac Lab's stopwatches, and without warnings that are not for our users: that MuJoCo is newer than
+    newton declares (the contract says that it works), and what Isaac Lab's own code will have to change one day."""
+    from isaaclab.utils.timer import Timer
+
+    shown = Timer.enable_display_output
+    Timer.enable_display_output = False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="MuJoCo dependency version mismatch")
+            warnings.filterwarnings("ignore", category=FutureWarning, module="isaaclab")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        Timer.enable_display_output = shown
 
 
 def sim_cfg(mj_model: Any, config: SimConfig, physics: str, device: torch.device | str) -> Any:

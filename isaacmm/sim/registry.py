@@ -90,6 +90,16 @@ def unavailable(name: str, physics: str = "") -> str | None:
     return entry.unavailable()
 
 
+def label(config: Mapping[str, Any]) -> str:
+    """Which simulator a configuration (of a run, with ``sim`` and ``physics``) means: ``isaaclab+newton``."""
+    name = str(config.get("sim") or "")
+    if name != "isaaclab":
+        return name
+    from isaacmm.sim.isaaclab_setup import DEFAULT_PHYSICS
+
+    return f"{name}+{config.get('physics') or DEFAULT_PHYSICS}"
+
+
 def flavours() -> dict[str, tuple[str, str, str | None]]:
     """Every simulator with every physics it has: label -> name, physics, why not (None: it can run here)."""
     found: dict[str, tuple[str, str, str | None]] = {}

@@ -12,6 +12,7 @@ from isaacmm.errors import ConfigError
 from isaacmm.sim import SimConfig, contract, make_simulator
 from isaacmm.sim.contract.__main__ import main
 from isaacmm.sim.registry import flavours
+from tests.sim.test_contract_can_fail import ClipsTargets
 
 MODEL = CharacterModel.load("humanoid")
 FLAVOURS = flavours()  # isaaclab once per physics
@@ -63,12 +64,14 @@ def test_command_line_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_command_line_says_what_broke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def off(name: str, model: CharacterModel, config: SimConfig) -> object:
-        return make_simulator(name, model, replace(config, physics_hz=config.physics_hz * 2, control_hz=60))
+    def clipping(name: str, model: CharacterModel, config: SimConfig) -> ClipsTargets:
+        return ClipsTargets(model, config)
 
-    monkeypatch.setattr("isaacmm.sim.contract.__main__.make_simulator", off)
-    assert main(["mujoco", "--checks", "free_fall_obeys_gravity"]) == 1
-    assert "BROKEN: AssertionError: root_pos" in capsys.readouterr().out
+    monkeypatch.setattr("isaacmm.sim.contract.__main__.make_simulator", clipping)
+    assert main(["mujoco", "--checks", "targets_are_not_clipped"]) == 1
+    said = capsys.readouterr().out
+    assert "BROKEN: AssertionError: 'right_shoulder_x' asked for -1.5 rad stopped at" in said
+    assert "0 passed, 0 skipped, 1 broken" in said
 
 
 @pytest.mark.parametrize("label", [label for label in FLAVOURS if label not in RUNNING])
