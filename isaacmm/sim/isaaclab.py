@@ -26,7 +26,7 @@ from isaacmm.sim import isaaclab_scene as scenes
 from isaacmm.sim import isaaclab_setup as setup
 from isaacmm.sim.model import build_model
 from isaacmm.sim.simulator import SimConfig
-from isaacmm.sim.warp_setup import capacities, overflow_message
+from isaacmm.sim.warp_setup import capacities, explained, overflow_message
 from isaacmm.state import MotionState, ResetState
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ class IsaacLabSimulator:
         stage: a running simulation of :func:`isaacmm.sim.isaaclab_scene.scene_cfg` to use; it stays its owner's.
 
     Raises:
-        SimulatorError: this physics cannot run here, no such device, or not all hinges arrived in the engine.
+        SimulatorError: this physics cannot run here, no such device, too little memory for the worlds, or hinges that did
+            not arrive in the engine.
     """
 
     _alive: weakref.ref[IsaacLabSimulator] | None = None
@@ -70,7 +71,8 @@ class IsaacLabSimulator:
         self._why_closed = ""
         self.mj_model = build_model(model, replace(config, contact_force=False))
         self._owner = stage is None
-        self.stage = stage or scenes.build(self.mj_model, model, config, self.physics, self.device)
+        with explained(self.mj_model, config, *capacities(self.mj_model, config)):
+            self.stage = stage or scenes.build(self.mj_model, model, config, self.physics, self.device)
         IsaacLabSimulator._alive = weakref.ref(self)
         self._allocate()
         self._rest()

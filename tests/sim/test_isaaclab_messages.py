@@ -125,6 +125,22 @@ def test_gpu_asked_for_and_absent() -> None:
         check_device(torch.device("meta"), "isaaclab")
 
 
+@pytest.mark.skipif(available()["warp"] is not None, reason="the size of a world is asked from MuJoCo Warp")
+def test_too_many_worlds_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a GPU has no room: the engine's error becomes a number of worlds that fits."""
+    from isaacmm.sim import SimConfig
+    from isaacmm.sim.isaaclab import IsaacLabSimulator
+
+    def full(*_: object) -> None:
+        raise RuntimeError("Failed to allocate 9000000000 bytes on device 'cuda:0'")
+
+    monkeypatch.setattr(setup, "prepare", lambda *_: None)
+    monkeypatch.setattr(scenes, "build", full)
+    monkeypatch.setattr("isaacmm.sim.warp_setup._free_bytes", lambda _: 10**9)
+    with pytest.raises(SimulatorError, match=r"no memory for 100000 worlds \(\d+ kB each .* try num_envs=\d+$"):
+        IsaacLabSimulator(MODEL, SimConfig(num_envs=100000))
+
+
 def test_lost_hinges_are_named() -> None:
     """PhysX kept 12 of 28, with a warning, of joints with three hinges."""
     names = list(MODEL.skeleton.dof_names)
