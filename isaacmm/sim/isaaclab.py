@@ -50,8 +50,8 @@ class IsaacLabSimulator:
         stage: a running simulation of :func:`isaacmm.sim.isaaclab_scene.scene_cfg` to use; it stays its owner's.
 
     Raises:
-        SimulatorError: this physics cannot run here, no such device, too little memory for the worlds, or hinges that did
-            not arrive in the engine.
+        SimulatorError: this physics cannot run here, no such device, too little memory for the worlds, or hinges that
+            did not arrive in the engine.
     """
 
     _alive: weakref.ref[IsaacLabSimulator] | None = None
