@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
+
+import yaml
 
 ENGINES = ("mujoco", "newton", "ovphysx")
 #: key of an evaluation -> its name and unit on the page
@@ -23,7 +26,10 @@ METRICS = {
 
 def main(out: Path) -> str:
     """Everything that is in ``out``."""
-    parts = ["# Isaac Lab: what ran", "", "Made by `tests/sim/isaaclab_session.sh`.", "", "## Contract", ""]
+    parts = ["# Isaac Lab: what ran", "", "The last page of `tests/sim/isaaclab_session.sh`."]
+    parts += ["Not run: `physics=physx` (inside Isaac Sim), and anything on a GPU unless the next line says so."]
+    parts += [f"{os.cpu_count()} cores with a load of {os.getloadavg()[1]:.0f} when this page was written."]
+    parts += ["", "## Contract", ""]
     contract = out / "contract.md"
     parts.append(contract.read_text(encoding="utf-8").strip() if contract.exists() else "It did not end.")
     tests = out / "tests.log"
@@ -40,22 +46,21 @@ def main(out: Path) -> str:
 
 def training(out: Path) -> list[str]:
     """What a short training with each physics did and left behind."""
-    lines = ["| physics | worlds | iterations | samples | samples/s | reward | diverged worlds | left behind |"]
-    lines.append("|---" * 8 + "|")
+    lines = ["| physics | worlds | iterations | samples | samples/s (wall) | diverged worlds | left behind |"]
+    lines.append("|---" * 7 + "|")
     for physics in ENGINES[1:]:
         for run in sorted((out / "runs").glob(f"{physics}*")):
             rows = list(csv.DictReader((run / "summaries" / "progress.csv").open(encoding="utf-8")))
             if not rows:
                 continue
             last = {key: float(value) for key, value in rows[-1].items() if value}
-            worlds = last["samples"] / last["iteration"] / 32
+            worlds = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["num_envs"]
             files = ("nn/last.pth", "policy.onnx", "evaluation.json", "report.html")
             made = [name for name in files if (run / name).exists()]
             made += [f"{len(list(run.glob('motions/*.bvh')))} BVH", f"{len(list(run.glob('videos/*.mp4')))} film"]
             lines.append(
-                f"| {physics} | {worlds:.0f} | {last['iteration']:.0f} | {last['samples']:,.0f} | "
-                f"{last['samples'] / last['seconds']:.0f} | {float(rows[0]['reward']):.3f} to {last['reward']:.3f} | "
-                f"{last['diverged_worlds']:.0f} | {', '.join(made)} |"
+                f"| {physics} | {worlds} | {last['iteration']:.0f} | {last['samples']:,.0f} | "
+                f"{last['samples'] / last['seconds']:.0f} | {last['diverged_worlds']:.0f} | {', '.join(made)} |"
             )
     return lines
 
