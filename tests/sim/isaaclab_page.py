@@ -27,7 +27,7 @@ METRICS = {
 def main(out: Path) -> str:
     """Everything that is in ``out``."""
     parts = ["# Isaac Lab: what ran", "", "The last page of `tests/sim/isaaclab_session.sh`."]
-    parts += ["Not run: `physics=physx` (inside Isaac Sim), and anything on a GPU unless the next line says so."]
+    parts += ["Not run: `physics=physx` (inside Isaac Sim), and nothing on a GPU unless the device below is one."]
     parts += [f"{os.cpu_count()} cores with a load of {os.getloadavg()[1]:.0f} when this page was written."]
     parts += ["", "## Contract", ""]
     contract = out / "contract.md"
