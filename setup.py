@@ -34,9 +34,10 @@ INSTALL_REQUIRES = [
 # The versions that go with mujoco 3.17 and later 3.x; isaacmm/sim/warp_setup.py refuses others in words.
 WARP = ["mujoco-warp>=3.17,<4", "warp-lang>=1.19,<2"]
 
+# There is no extra for Isaac Lab on purpose: it pins newton 1.6.1, which pins mujoco to 3.12, and we need 3.17. They
+# work together (the contract says so), but pip would refuse; docs/simulators.md has the commands that do it.
 EXTRAS_REQUIRE = {
     "gpu": WARP,
-    "isaaclab": ["isaaclab>=3.0,<4"],  # Python 3.12 only
     "view": ["glfw>=2.7"],
     # Warp as well: the GPU simulator passes its contract on Warp's CPU device
     "test": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.13", *WARP],
@@ -67,10 +68,14 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["isaacmm", "isaacmm.*"]),
-    package_data={"isaacmm": ["py.typed", "assets/*", "assets/**/*", "*/*.json"]},
+    package_data={"isaacmm": ["py.typed", "assets/*", "assets/**/*", "*/*.json", "*/*.yaml"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["isaacmm=isaacmm.cli.main:main"]},
+    entry_points={
+        "console_scripts": ["isaacmm=isaacmm.cli.main:main"],
+        # Isaac Lab's own commands look here for tasks: isaaclab train --task Isaacmm-HumanoidMM-v0
+        "isaaclab.tasks": ["isaacmm=isaacmm.isaaclab_task"],
+    },
     cmdclass={"build_py": BuildWithData},
     classifiers=[
         "Programming Language :: Python :: 3.11",

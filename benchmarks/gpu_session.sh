@@ -36,7 +36,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 "$python" -c 'from isaacmm.sim import available; print(available())' || exit 1
 
 step contract
-timeout "$(left)" "$python" benchmarks/gpu_contract.py | tee "$out/contract.txt"
+timeout "$(left)" "$python" -m isaacmm.sim.contract warp --device cuda:0 | tee "$out/contract.txt"
 
 step benchmark
 # shellcheck disable=SC2086
@@ -52,7 +52,7 @@ step table
 {
     "$python" benchmarks/simulators.py --from "$out/speed.json"
     echo
-    tail -3 "$out/contract.txt"
+    tail -2 "$out/contract.txt"
     "$python" - "$out" <<'PYTHON'
 import csv, pathlib, sys
 

@@ -1,8 +1,8 @@
 """Every simulator that can run here: speed, what our interface costs on top of its bare loop, memory, and the shares
 of a training iteration.
 
-    python benchmarks/simulators.py [--simulators mujoco warp] [--device cpu] [--worlds 64 256 1024] [--seconds 4]
-        [--threads 1] [--training] [--json out.json] [--picture out.png]
+    python benchmarks/simulators.py [--simulators mujoco warp isaaclab+newton] [--device cpu] [--worlds 64 256 1024]
+        [--seconds 4] [--threads 1] [--training] [--json out.json] [--picture out.png]
     python benchmarks/simulators.py --from out.json [--picture out.png]      # print and draw again
 
 Per simulator, number of worlds and scenario (*contact*: noisy targets, everybody stands up again every 40 steps, most
@@ -10,12 +10,14 @@ have fallen by then; *free*: the same in free fall) two loops take turns in bloc
 
 * *ours*: ``step()``, ``state()``, ``diverged()`` on torch tensors;
 * *bare*: targets copied in and four physics steps in the engine's own fastest way (``mujoco.batch.Batch`` with its
-  state brought up to date; one captured graph of ``mujoco_warp.step``), nothing read.
+  state brought up to date; one captured graph of ``mujoco_warp.step``; for Isaac Lab what its ``DirectRLEnv`` does),
+  nothing read.
 
-On a CPU, times are CPU seconds of one thread (``--threads 1``), which a busy machine hardly changes; on a GPU they
-are wall seconds, with a synchronisation around each block. ``--training`` runs iterations of ``launch.py`` and says
-how much of one is physics, matching, inference and learning; on a GPU these are taken with synchronisations, and the
-rollout is watched for operations that wait for the GPU. The last line is the smallest median ratio bare / ours.
+On a CPU, times are CPU seconds of one thread (``--threads 1``; PhysX has threads of its own, all of which count), which
+a busy machine hardly changes; on a GPU they are wall seconds, with a synchronisation around each block.
+``--training`` runs iterations of ``launch.py`` and says how much of one is physics, matching, inference and learning;
+on a GPU these are taken with synchronisations, and the rollout is watched for operations that wait for the GPU.
+The last line is the smallest median ratio bare / ours.
 """
 
 from __future__ import annotations
@@ -34,79 +36,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from simulators_bare import BARE, Step, synchronise  # a neighbour: scripts are run from here
 
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
-from isaacmm.sim import SimConfig, available, make_simulator
+from isaacmm.sim import SimConfig, make_simulator
 from isaacmm.sim.contract.reference import resting_states
+from isaacmm.sim.registry import flavours
 from isaacmm.state import ResetState
 
 EPISODE = 40  # control steps before everybody stands up again; an untrained character falls in about 35
 BLOCK = 4
 SCENARIOS = ("contact", "free")
-Step = Callable[[int], None]
 
 
 # ------------------------------------------------------------------------- speed
-
-
-def bare_mujoco(sim: Any, targets: torch.Tensor) -> tuple[Step, Callable[[ResetState], None]]:
-    """``mujoco.batch.Batch`` with states in sync."""
-    import mujoco
-    from mujoco.batch import Batch
-
-    vel = mujoco.mjtStage.mjSTAGE_VEL.value
-    batch = Batch(sim.mj_model, sim.num_envs, sim.config.threads or 1, persistent=sim.batch.persistent)
-    ctrl, noise = batch.bind("ctrl"), targets.cpu().numpy()
-    for field in ("xpos", "xquat", "cvel", "subtree_com"):
-        batch.bind(field)
-
-    def step(k: int) -> None:
-        ctrl[:] = noise[k]
-        batch.step(nstep=sim.config.substeps, stage=vel)
-
-    def reset(_: ResetState) -> None:
-        batch.state[:] = sim.batch.state
-        batch.forward(stage=vel)
-
-    return step, reset
-
-
-def bare_warp(sim: Any, targets: torch.Tensor) -> tuple[Step, Callable[[ResetState], None]]:
-    """One captured graph of the substeps."""
-    import mujoco_warp as mjw
-    import warp as wp
-
-    device = wp.device_from_torch(sim.device)
-    with wp.ScopedDevice(device):
-        model = mjw.put_model(sim.mj_model)
-        model.opt.warn_overflow = 0
-        data = mjw.make_data(sim.mj_model, nworld=sim.num_envs, nconmax=sim.nconmax, njmax=sim.njmax)
-        ours = {name: wp.to_torch(getattr(sim._data, name)) for name in ("qpos", "qvel", "qacc_warmstart")}
-        mine = {name: wp.to_torch(getattr(data, name)) for name in ("qpos", "qvel", "qacc_warmstart", "ctrl")}
-        _synchronise(sim.device)
-        with wp.ScopedCapture(device=device) as capture:
-            for _ in range(sim.config.substeps):
-                mjw.step(model, data)
-
-    def step(k: int) -> None:
-        mine["ctrl"].copy_(targets[k])
-        if device.is_cuda:
-            wp.capture_launch(capture.graph, stream=sim._stream())
-        else:
-            wp.capture_launch(capture.graph)
-
-    def reset(_: ResetState) -> None:
-        for name, value in ours.items():
-            mine[name].copy_(value)
-
-    return step, reset
-
-
-BARE: dict[str, Callable[[Any, torch.Tensor], tuple[Step, Callable[[ResetState], None]]]] = {
-    "mujoco": bare_mujoco,
-    "warp": bare_warp,
-}
 
 
 def measure(
@@ -116,8 +60,9 @@ def measure(
     model = CharacterModel.load()
     gc.collect()
     before = _memory(device)
-    config = SimConfig(num_envs=worlds, threads=threads, device=device, contact_force=False)
-    sim = make_simulator(name, model, config)
+    engine, _, physics = name.partition("+")
+    config = SimConfig(num_envs=worlds, threads=threads, device=device, contact_force=False, physics=physics)
+    sim = make_simulator(engine, model, config)
     g = torch.Generator().manual_seed(0)
     dofs = model.skeleton.num_dofs
     targets = (0.2 * torch.randn(EPISODE, worlds, dofs, generator=g)).to(sim.device)
@@ -131,13 +76,13 @@ def measure(
 
     sim.reset(everybody, start)
     ours(0)
-    _synchronise(sim.device)
+    synchronise(sim.device)
     used = _memory(device) - before
     memory = _bytes_per_world(sim, used)
     loops: dict[str, Step] = {"ours": ours}
     restart: Callable[[ResetState], None] | None = None
-    if name in BARE:
-        loops["bare"], restart = BARE[name](sim, targets)
+    if engine in BARE:
+        loops["bare"], restart = BARE[engine](sim, targets)
     clock = time.perf_counter if sim.device.type == "cuda" or threads != 1 else time.process_time
     times: dict[str, list[float]] = {loop: [] for loop in loops}
     end, pair = time.perf_counter() + seconds, 0
@@ -148,11 +93,11 @@ def measure(
             if restart is not None:
                 restart(start)
         for loop in sorted(loops, reverse=bool(pair % 2)):
-            _synchronise(sim.device)
+            synchronise(sim.device)
             begin = clock()
             for k in range(first, first + BLOCK):
                 loops[loop](k)
-            _synchronise(sim.device)
+            synchronise(sim.device)
             times[loop].append(clock() - begin)
         pair += 1
     rate = {loop: worlds * BLOCK / statistics.median(taken[1:]) for loop, taken in times.items()}
@@ -168,11 +113,6 @@ def measure(
         "kB_per_world": None if memory is None else memory / 1e3,
         "clock": "wall" if clock is time.perf_counter else "cpu",
     }  # fmt: skip
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _memory(device: str) -> float:
@@ -204,17 +144,19 @@ def training(
     from isaacmm.learn.rl_games.build import make_agent
 
     gpu = device.startswith("cuda")
-    words = [f"task={task}", f"preset={'gpu' if gpu else 'cpu'}", f"sim={name}", f"threads={threads}"]
+    engine, _, physics = name.partition("+")
+    words = [f"task={task}", f"preset={'gpu' if gpu else 'cpu'}", f"sim={engine}", f"threads={threads}"]
+    words += [f"physics={physics}"] if physics else []
     words += [f"sim_device={device}", f"rl_device={device}"] + ([f"num_envs={worlds}"] if worlds else [])
     cfg, _ = compose(words)
     with tempfile.TemporaryDirectory() as folder:
         agent = make_agent(cfg, make_env(cfg), Path(folder) / "run")
         agent.start()
         agent.iterate()  # warms up
-        _synchronise(torch.device(device))
+        synchronise(torch.device(device))
         begin = time.perf_counter()
         free = [agent.iterate() for _ in range(iterations)]
-        _synchronise(torch.device(device))
+        synchronise(torch.device(device))
         wall = time.perf_counter() - begin
         waits = count_waits(agent) if gpu else None
         if gpu:
@@ -303,7 +245,7 @@ def table(found: dict[str, Any]) -> str:
     clocks = {r["clock"] for r in found["speed"]}
     lines.append(
         "Control steps per second of "
-        + " and ".join({"cpu": "CPU time of one thread", "wall": "wall time"}[c] for c in sorted(clocks))
+        + " and ".join({"cpu": "CPU time", "wall": "wall time"}[c] for c in sorted(clocks))
     )
     if found["training"]:
         lines += [
@@ -403,7 +345,7 @@ def versions() -> str:
     from importlib import metadata
 
     found = []
-    for package in ("torch", "mujoco", "mujoco-warp", "warp-lang"):
+    for package in ("torch", "mujoco", "mujoco-warp", "warp-lang", "isaaclab", "newton", "ovphysx"):
         try:
             found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
@@ -415,7 +357,7 @@ def main() -> None:
     """Measure, print, write down."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--simulators", nargs="+", default=[n for n, why in available().items() if why is None]
+        "--simulators", nargs="+", default=[n for n, (_, _, why) in flavours().items() if why is None]
     )
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--worlds", type=int, nargs="+", default=[64, 256, 1024])
@@ -459,7 +401,7 @@ def main() -> None:
                         break
                     found["speed"].append(row)
                     print(
-                        f"{name:10} {worlds:6d} {scenario:8} ours {row['ours']:10,.0f}/s   "
+                        f"{name:18} {worlds:6d} {scenario:8} ours {row['ours']:10,.0f}/s   "
                         f"bare {row['bare'] or 0:10,.0f}/s",
                         flush=True,
                     )

@@ -416,4 +416,4 @@ def _check_all(cfg: DictConfig) -> None:
             f"motion.clips={keys.show(cfg.motion.clips)}: wants a list of {{file: ..., weight: 1.0}}."
         )
     if not fits.is_fit(cfg.task.name):
-        settle.check_simulator(str(cfg.sim))
+        settle.check_simulator(str(cfg.sim), str(cfg.get("physics") or ""))

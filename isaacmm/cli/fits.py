@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Keys about simulated worlds, which these tasks do not have.
-SIMULATION = ("num_envs", "sim", "sim_device", "multi_gpu", "ranks", "shard_clips", "command", "capture_video")
+SIMULATION = (
+    *("num_envs", "sim", "physics", "sim_device", "multi_gpu", "ranks", "shard_clips"),
+    *("command", "capture_video"),
+)
 
 
 def is_fit(task: Any) -> bool:

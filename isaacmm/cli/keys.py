@@ -70,6 +70,7 @@ RULES: dict[str, Rule] = {
     "max_iterations": _whole(empty=True),
     "max_minutes": Rule("number", low=0, above=True, empty=True),
     "sim": Rule("text"),  # against the simulators really there: compose.check_simulator
+    "physics": Rule("text", empty=True),  # likewise
     "sim_device": Rule("device"),
     "rl_device": Rule("device"),
     "multi_gpu": Rule("bool"),

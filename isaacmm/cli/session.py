@@ -125,10 +125,13 @@ def banner(cfg: DictConfig, run: Run, notes: Sequence[str]) -> None:
 
 def _simulated(cfg: DictConfig) -> list[tuple[str, str]]:
     """Rows of the banner about a policy and its worlds."""
+    from isaacmm.sim import registry  # brings torch
+
     ranks = int(cfg.get("ranks", 1))
     each = f" in each of {ranks} processes" if ranks > 1 else ""
+    where = f"{registry.label(cfg)} on {cfg.sim_device}"
     rows = [
-        ("simulator", f"{cfg.sim} on {cfg.sim_device}, {cfg.num_envs} worlds{each}, learning on {cfg.rl_device}"),
+        ("simulator", f"{where}, {cfg.num_envs} worlds{each}, learning on {cfg.rl_device}"),
         ("preset", str(cfg.preset.name)),
     ]
     if not cfg.test:

@@ -43,6 +43,7 @@ def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
     if not cfg.test:
         fit_batches(cfg, given, notes)
     check_rates(cfg)
+    settle_physics(cfg, given)
     check_devices(cfg)
     check_command(cfg, given, notes)
     if not cfg.headless:
@@ -166,14 +167,24 @@ def simulators() -> dict[str, str | None]:
     return available()
 
 
-def check_simulator(name: str) -> None:
-    """Raise unless the simulator can run here."""
+def settle_physics(cfg: DictConfig, given: set[str]) -> None:
+    """``physics`` of an earlier run on Isaac Lab means nothing to the simulator that plays it now."""
+    if cfg.sim != "isaaclab" and cfg.get("physics") and "physics" not in given:
+        cfg.physics = ""
+
+
+def check_simulator(name: str, physics: str = "") -> None:
+    """Raise unless the simulator can run here, with this physics if it has a choice."""
     known = simulators()
     if name not in known:
         runnable = ", ".join(key for key, why in known.items() if why is None)
         raise ConfigError(f"sim={name}: no such simulator; {nearest(name, known)} Can run here: {runnable}.")
-    if known[name] is not None:
-        raise SimulatorError(f"sim={name} is not available: {known[name]}")
+    from isaacmm.sim import registry
+
+    reason = registry.unavailable(name, physics) if physics else known[name]
+    if reason is not None:
+        chosen = f"sim={name} physics={physics}" if physics else f"sim={name}"
+        raise SimulatorError(f"{chosen} is not available: {reason}")
 
 
 def check_devices(cfg: DictConfig) -> None:
@@ -195,10 +206,10 @@ def check_devices(cfg: DictConfig) -> None:
                 f"{key}={cfg[key]}: there are {count} CUDA devices. Nearest: {key}=cuda:{count - 1}"
             )
     devices = [str(cfg[key]) for key in ("sim_device", "rl_device") if key in cfg]
-    if "sim" in cfg and cfg.sim == "warp" and len(set(devices)) > 1:
+    if "sim" in cfg and cfg.sim in ("warp", "isaaclab") and len(set(devices)) > 1:
         raise ConfigError(
-            f"sim=warp: sim_device={devices[0]} and rl_device={devices[1]} differ, but its state stays where physics "
-            f"runs. Nearest: rl_device={devices[0]}"
+            f"sim={cfg.sim}: sim_device={devices[0]} and rl_device={devices[1]} differ, but its state stays where "
+            f"physics runs. Nearest: rl_device={devices[0]}"
         )
 
 
@@ -224,5 +235,5 @@ def fall_back_to_cpu(cfg: DictConfig, notes: list[str]) -> None:
     notes.append(
         f"trained with sim={cfg.sim} on {cfg.sim_device}, which is not here: using mujoco on the CPU."
     )
-    cfg.sim, cfg.sim_device, cfg.rl_device = "mujoco", "cpu", "cpu"
+    cfg.sim, cfg.physics, cfg.sim_device, cfg.rl_device = "mujoco", "", "cpu", "cpu"
     cfg.num_envs = min(int(cfg.num_envs), 64)

@@ -151,11 +151,20 @@ class HumanoidAMP(gym.vector.VectorEnv):
             ``obs [N, O]`` (of the new episode where one ended), task ``reward [N]``, ``terminated [N]``
             and ``truncated [N]`` bool, ``info`` (see the class).
         """
-        targets = self.actions(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
-        if self.reference_mode == "residual":
-            targets = targets + self._next_pose()
+        targets = self.targets(actions)
         begin = time.perf_counter()
         self.simulator.step(targets)
+        self.physics_seconds += time.perf_counter() - begin
+        return self.judge()
+
+    def targets(self, actions: Tensor) -> Tensor:
+        """PD targets ``[N, D]`` rad that ``actions [N, D]`` stand for now. The first part of :meth:`step`."""
+        targets = self.actions(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
+        return targets + self._next_pose() if self.reference_mode == "residual" else targets
+
+    def judge(self) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """What :meth:`step` returns, of a control step that the simulator has made. The last part of :meth:`step`."""
+        begin = time.perf_counter()
         state = self.simulator.state()
         self.physics_seconds += time.perf_counter() - begin
         diverged = self.simulator.diverged()

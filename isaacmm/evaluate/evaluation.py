@@ -31,6 +31,7 @@ from isaacmm.evaluate.tracks import Tracks
 from isaacmm.learn.build import make_env
 from isaacmm.learn.policy import Policy
 from isaacmm.motion.clip import Motion
+from isaacmm.sim import registry
 
 #: Frames of so many worlds are kept for the metrics of motion; survival is measured in all.
 KEEP = 256
@@ -164,7 +165,7 @@ def evaluate(
                 "checkpoint": str(cfg.checkpoint),
                 **_counters(content),
                 "motions": [str(name) for name in env.library.names[:20]],
-                "simulator": str(cfg.sim),
+                "simulator": registry.label(cfg),
                 "num_envs": num_envs,
                 "seconds": length,
                 "seed": seed,

@@ -15,6 +15,7 @@ from isaacmm.character import CharacterModel
 from isaacmm.envs.actions import ActionMap
 from isaacmm.export import contract_command as commands
 from isaacmm.learn.policy import Policy
+from isaacmm.sim import registry
 
 FORMAT = "isaacmm-policy"
 VERSION = 1
@@ -209,7 +210,7 @@ def _training(content: Mapping[str, Any]) -> dict[str, Any]:
         "iteration": int(counters.get("iteration", 0)),
         "samples": int(counters.get("samples", 0)),
         "seed": config.get("seed"),
-        "simulator": config.get("sim"),
+        "simulator": registry.label(config),
         "config_sha256": digest(config),
     }
 

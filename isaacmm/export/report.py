@@ -15,6 +15,7 @@ from isaacmm.evaluate.evaluation import Evaluation
 from isaacmm.evaluate.metrics import METRICS
 from isaacmm.export.page_style import CSS
 from isaacmm.motion.io.files import atomic
+from isaacmm.sim import registry
 
 #: A film larger than this is linked instead of put into the page.
 LARGEST_FILM = 12_000_000
@@ -216,7 +217,7 @@ def _settings(page: Page) -> str:
     rows = {
         "task": config.get("task", {}).get("name"),
         "motions": config.get("motion", {}).get("name"),
-        "simulator": config.get("sim"),
+        "simulator": registry.label(config),
         "worlds": config.get("num_envs"),
         "seed": config.get("seed"),
         "reward": train.get("reward_combine"),

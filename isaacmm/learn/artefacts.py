@@ -18,6 +18,7 @@ from isaacmm.errors import IsaacmmError
 from isaacmm.evaluate.evaluation import Evaluation, evaluate
 from isaacmm.evaluate.rollout import Rollout
 from isaacmm.evaluate.session import load_policy_checkpoint
+from isaacmm.sim import registry
 
 if TYPE_CHECKING:
     from isaacmm.cli.runs import Run
@@ -102,7 +103,7 @@ class Artefacts:
                 stopped=lambda: bool(self.run.stop),
             )  # fmt: skip
             self.rollout = rollout
-            facts = {"checkpoint": str(self.cfg.checkpoint), "seed": seed, "simulator": str(self.cfg.sim)}
+            facts = {"checkpoint": str(self.cfg.checkpoint), "seed": seed, "simulator": registry.label(self.cfg)}
             text = json.dumps({**result.to_json(), **facts}, indent=1)
             (self.run.path / "steering.json").write_text(text + "\n", encoding="utf-8")
             return f"\n{result.table()}\n"

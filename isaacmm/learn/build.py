@@ -43,6 +43,7 @@ def make_env(cfg: DictConfig, num_envs: int | None = None, contact_force: bool =
             "contact_force": contact_force,
             "nconmax": int(plain.get("nconmax") or 0),
             "njmax": int(plain.get("njmax") or 0),
+            "physics": str(plain.get("physics") or "") if str(cfg.sim) == "isaaclab" else "",
         },
     )
     task = HumanoidMM if str(plain["task"]["name"]) == "HumanoidMM" else HumanoidAMP

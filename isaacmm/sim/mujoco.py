@@ -54,7 +54,7 @@ class MujocoSimulator:
         self.device = torch.device(config.device)
         self.control_dt = config.control_dt
         self.capabilities = frozenset(
-            {"push", "gains", "snapshot"} | ({"contact_force"} if config.contact_force else set())
+            {"push", "gains", "snapshot", "several"} | ({"contact_force"} if config.contact_force else set())
         )
         self.mj_model = build_model(model, config)
         _log_quietly()

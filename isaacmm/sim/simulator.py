@@ -33,6 +33,7 @@ class SimConfig:
         contact_force: measure the contact force on every body (about 2 % of the time of a step).
         nconmax, njmax: contacts and constraint rows per world that ``warp`` makes room for; 0 = enough for the
             model. ``mujoco`` needs no such limits.
+        physics: which engine ``isaaclab`` runs: ``newton`` (also where it is empty), ``ovphysx`` or ``physx``.
     """
 
     num_envs: int = 64
@@ -44,6 +45,7 @@ class SimConfig:
     contact_force: bool = True
     nconmax: int = 0
     njmax: int = 0
+    physics: str = ""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -92,7 +94,8 @@ class Simulator(Protocol):
     hinge angles in the order of ``model.skeleton.dof_names``.
 
     ``capabilities`` names what a simulator can do beyond reset, step and state:
-    ``"push"``, ``"gains"``, ``"snapshot"``, ``"contact_force"``.
+    ``"push"``, ``"gains"``, ``"snapshot"``, ``"contact_force"``; ``"reset_rows"`` (resets that do not wait for a GPU);
+    ``"several"`` (more than one of its kind may live in a process).
     """
 
     model: CharacterModel

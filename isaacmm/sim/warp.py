@@ -62,7 +62,8 @@ class WarpSimulator:
         self.device = torch.device("cuda:0" if config.device == "cuda" else config.device)
         self.control_dt = config.control_dt
         self.capabilities = frozenset(
-            {"push", "gains", "snapshot", "reset_rows"} | ({"contact_force"} if config.contact_force else set())
+            {"push", "gains", "snapshot", "reset_rows", "several"}
+            | ({"contact_force"} if config.contact_force else set())
         )
         setup.check_device(self.device)
         self._on = wp.device_from_torch(self.device)

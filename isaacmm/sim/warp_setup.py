@@ -61,7 +61,7 @@ def mismatch(mujoco_version: str, mujoco_warp: str, warp: str) -> str | None:
     return None
 
 
-def check_device(device: torch.device) -> None:
+def check_device(device: torch.device, sim: str = "warp") -> None:
     """Refuse a CUDA device that torch or Warp cannot use.
 
     Raises:
@@ -70,7 +70,7 @@ def check_device(device: torch.device) -> None:
     if device.type == "cpu":
         return
     if device.type != "cuda":
-        raise SimulatorError(f"sim=warp runs on cpu and cuda:0, cuda:1, ..., not on {device}")
+        raise SimulatorError(f"sim={sim} runs on cpu and cuda:0, cuda:1, ..., not on {device}")
     if torch.version.cuda is None:
         raise SimulatorError(
             f"sim_device={device}: this PyTorch ({torch.__version__}) was built without CUDA; install the CUDA build, "

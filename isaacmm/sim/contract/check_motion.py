@@ -154,16 +154,28 @@ def self_collision_is_as_asked(bench: Bench) -> None:
         overlap.append(golden.self_overlap())
     if max(overlap) < 0.02:
         raise Skip("no pose of this character was found in which it touches itself")
-    start = candidates.index(torch.tensor([overlap.index(max(overlap))]))
+    # an engine of its own mind gets a pose that any can mend: some push bodies deep in each other out the wrong way
+    chosen = max(overlap) if bench.tol.same_contacts else min(o for o in overlap if o >= 0.02)
+    start = candidates.index(torch.tensor([overlap.index(chosen)]))
+    left = {}
     for on in (False, True):
         sim = bench.make(1, self_collision=on)
         golden = PlainMujoco(sim.model, self_collision=on)
         sim.reset(every(sim), start)
         golden.reset(start, 0)
-        for _ in range(2):
+        for _ in range(2 if bench.tol.same_contacts else 6):
             sim.step(start.dof_pos)
             golden.step(start.dof_pos[0], 4)
-        bench.compare_golden(f"self_collision={on}", sim.state(), 0, golden)
+        if bench.tol.same_contacts or not on:
+            bench.compare_golden(f"self_collision={on}", sim.state(), 0, golden)
+        judge = PlainMujoco(sim.model, self_collision=True)
+        judge.reset(sim.state().to("cpu").reset_state(), 0)
+        left[on] = judge.self_overlap()
+    require(
+        left[True] < 0.5 * left[False],
+        f"bodies {chosen:.3f} m inside each other are so by {left[True]:.3f} m after some steps with "
+        f"self_collision, by {left[False]:.3f} m without",
+    )
 
 
 @contract
