@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from isaacmm.errors import CheckpointError
 from isaacmm.export.graph import IR_VERSION, OPSET, Graph
 from isaacmm.vqvae.model import MotionVQVAE
-from isaacmm.vqvae.network import Block, ChannelNorm
+from isaacmm.vqvae.network import Block, ChannelNorm, PatchIn
 from isaacmm.vqvae.quantizers import Codebook, FiniteScalarQuantizer, ResidualQuantizer
 
 #: Smaller tensors stay float32 whatever the weights are kept as.
@@ -28,7 +28,7 @@ def encoder(model: MotionVQVAE) -> onnx.ModelProto:
     g = Graph()
     x = g.add("Sub", ["features", g.constant("mean", model.mean)])
     x = g.add("Mul", [x, g.constant("rate", 1.0 / model.scale)])
-    x = _sequence(g, model.encoder, g.add("Transpose", [x], perm=[0, 2, 1]), "encoder")
+    x = _patch_in(g, model.encoder, g.add("Transpose", [x], perm=[0, 2, 1]))
     _tokens(g, model, g.add("Transpose", [x], perm=[0, 2, 1]))
     return _model(
         g, "motion_encoder", ("features", TensorProto.FLOAT, ["batch", "frames", model.shape.features]),
@@ -40,8 +40,7 @@ def decoder(model: MotionVQVAE) -> onnx.ModelProto:
     """``tokens [batch, steps, L]`` int64 to ``features [batch, frames, F]`` in units."""
     g = Graph()
     z = _vectors(g, model)
-    x = _sequence(g, model.decoder, g.add("Transpose", [z], perm=[0, 2, 1]), "decoder")
-    x = g.add("Transpose", [x], perm=[0, 2, 1])
+    x = _patch_out(g, model, z)
     x = g.add("Mul", [x, g.constant("scale", model.scale)])
     g.add("Add", [x, g.constant("mean", model.mean)], "features")
     return _model(
@@ -58,6 +57,21 @@ def _model(g: Graph, name: str, given: tuple, made: tuple) -> onnx.ModelProto:
 
 
 # ------------------------------------------------------------------ layers
+def _patch_in(g: Graph, layer: PatchIn, x: str) -> str:
+    return g.add("Add", [_sequence(g, layer.net, x, "encoder"), _conv(g, layer.straight, x, "encoder_straight")])
+
+
+def _patch_out(g: Graph, model: MotionVQVAE, z: str) -> str:
+    """``[B, S, C]`` to ``[B, T, F]``."""
+    layer, features = model.decoder, model.shape.features
+    x = _sequence(g, layer.net, g.add("Transpose", [z], perm=[0, 2, 1]), "decoder")
+    assert layer.straight.bias is not None
+    patch = g.add("MatMul", [z, g.constant("decoder_straight_weight", layer.straight.weight[..., 0].T)])
+    patch = g.add("Add", [patch, g.constant("decoder_straight_bias", layer.straight.bias)])
+    frames = g.add("Reshape", [patch, _integers(g, "frames_shape", [0, -1, features])])
+    return g.add("Add", [g.add("Transpose", [x], perm=[0, 2, 1]), frames])
+
+
 def _sequence(g: Graph, layers: nn.Sequential, x: str, name: str) -> str:
     for i, layer in enumerate(layers):
         x = _layer(g, layer, x, f"{name}_{i}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,6 +80,20 @@ class MotionVQVAE(nn.Module):
     def frames_per_token(self) -> int:
         """``2^halvings``."""
         return 2**self.shape.halvings
+
+    @torch.no_grad()
+    def begin(self, clips: Sequence[Tensor], weight: Tensor, per_step: int) -> None:
+        """Start as what can be had without learning: principal components, and a codebook that fits them.
+
+        Args:
+            clips: normalised features ``[T, F]``.
+            weight: ``[F]``, what they count.
+            per_step: tokens that a training step will show.
+        """
+        n = self.frames_per_token
+        patches = torch.cat([clip[: len(clip) // n * n].unflatten(0, (-1, n)) for clip in clips if len(clip) >= n])
+        network.begin_linear(self.encoder, self.decoder, patches, weight)
+        self.quantizer.begin(self.latents(patches)[:, 0], per_step)
 
     def normalise(self, features: Tensor) -> Tensor:
         """``[..., F]`` in units to ``[..., F]`` of about unit size."""

@@ -3,6 +3,10 @@
 The layout is that of T2M-GPT's motion tokenizer (Zhang et al. 2023, sec. 3.1): halving convolutions, each followed by
 residual blocks of growing dilation. Edges are padded by repeating the outermost frame, so that the ends of a clip are
 nothing strange to look at, and any number of frames can go through at once.
+
+Beside the convolutions a straight way leads in and out (:class:`PatchIn`, :class:`PatchOut`): one matrix per token. It
+starts as principal components of the clips, and the convolutions start at nothing, so an untrained network already is
+the best linear one, and learns what a linear one cannot do.
 """
 
 from __future__ import annotations
@@ -65,27 +69,97 @@ class Block(nn.Module):
         return x + y
 
 
+class PatchIn(nn.Module):
+    """``net(x) + W patch``, a patch being the frames of one token.
+
+    Args:
+        net: convolutions ``[B, F, T] -> [B, C, S]``.
+        features, latent: ``F, C``.
+        frames: of a patch, ``T / S``.
+    """
+
+    def __init__(self, net: nn.Sequential, features: int, latent: int, frames: int) -> None:
+        super().__init__()
+        self.net = net
+        self.straight = nn.Conv1d(features, latent, frames, stride=frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, F, T]`` to ``[B, C, S]``."""
+        y: Tensor = self.net(x) + self.straight(x)
+        return y
+
+
+class PatchOut(nn.Module):
+    """``net(z) + W z`` as the frames of one token; the other way round from :class:`PatchIn`."""
+
+    def __init__(self, net: nn.Sequential, features: int, latent: int, frames: int) -> None:
+        super().__init__()
+        self.net, self.frames = net, frames
+        self.straight = nn.Conv1d(latent, frames * features, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``[B, C, S]`` to ``[B, F, T]``."""
+        patch = self.straight(z).unflatten(1, (self.frames, -1))  # [B, frames, F, S]
+        y: Tensor = self.net(z) + patch.permute(0, 2, 3, 1).flatten(2)
+        return y
+
+
+@torch.no_grad()
+def begin_linear(into: PatchIn, out: PatchOut, patches: Tensor, weight: Tensor) -> None:
+    """Set the straight ways to principal components, and the ends of the convolutions to nothing.
+
+    Latent vectors then have unit size per number on average, and distances between them are those of the weighted
+    features: what a codebook finds near is near.
+
+    Args:
+        into, out: of one network.
+        patches: ``[n, frames, F]`` normalised features to start from.
+        weight: ``[F]`` what each feature counts (variances are multiplied by it).
+    """
+    n, frames, features = patches.shape
+    size = into.straight.out_channels
+    metric = weight.double().sqrt().repeat(frames)
+    rows = patches.double().flatten(1) * metric
+    mean = rows.mean(0)
+    spread, axes = torch.linalg.eigh((rows - mean).T @ (rows - mean) / max(n - 1, 1))
+    count = min(size, frames * features)
+    basis = rows.new_zeros(size, frames * features)  # more latent numbers than components: the rest begins at nothing
+    basis[:count] = axes.flip(1).T[:count]
+    unit = (spread.flip(0)[:count].clamp(min=0.0).sum() / size).sqrt().clamp(min=1e-6)
+    lead = basis * metric / unit
+    into.straight.weight.copy_(lead.unflatten(1, (frames, features)).transpose(1, 2))
+    into.straight.bias.copy_(-(basis @ mean) / unit)  # type: ignore[union-attr]
+    out.straight.weight.copy_((basis / metric * unit).T.unsqueeze(-1))
+    out.straight.bias.copy_(mean / metric)  # type: ignore[union-attr]
+    for net in (into.net, out.net):
+        last = net[-1]
+        assert isinstance(last, nn.Conv1d) and last.bias is not None
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+
 def encoder(
     features: int, width: int, latent: int, halvings: int, depth: int, growth: int, activation: str, norm_name: str
-) -> nn.Sequential:
+) -> PatchIn:
     """``[B, F, T] -> [B, C, T / 2^halvings]``."""
     layers: list[nn.Module] = [conv(features, width, 3), ACTIVATIONS[check_activation(activation)]()]
     for _ in range(halvings):
         layers.append(conv(width, width, 4, stride=2))
         layers += [Block(width, growth**d, activation, norm_name) for d in reversed(range(depth))]
-    return nn.Sequential(*layers, conv(width, latent, 3))
+    return PatchIn(nn.Sequential(*layers, conv(width, latent, 3)), features, latent, 2**halvings)
 
 
 def decoder(
     features: int, width: int, latent: int, halvings: int, depth: int, growth: int, activation: str, norm_name: str
-) -> nn.Sequential:
+) -> PatchOut:
     """``[B, C, T / 2^halvings] -> [B, F, T]``."""
     act = ACTIVATIONS[check_activation(activation)]
     layers: list[nn.Module] = [conv(latent, width, 3), act()]
     for _ in range(halvings):
         layers += [Block(width, growth**d, activation, norm_name) for d in reversed(range(depth))]
         layers += [nn.Upsample(scale_factor=2, mode="nearest"), conv(width, width, 3)]
-    return nn.Sequential(*layers, conv(width, width, 3), act(), conv(width, features, 3))
+    net = nn.Sequential(*layers, conv(width, width, 3), act(), conv(width, features, 3))
+    return PatchOut(net, features, latent, 2**halvings)
 
 
 def check_activation(name: str) -> str:
