@@ -106,10 +106,10 @@ def load_one(path: Path, character: CharacterModel, spec: Mapping[str, Any], con
     options = {str(k): v for k, v in dict(spec.get("read") or {}).items()}
     repair = bool(config.get("repair", True))
     if spec.get("map") is None and bool(config.get("retarget", True)):
-        from isaacmm.motion.retarget import detect, role_maps
+        from isaacmm.motion.retarget import detect, reading, role_maps
 
-        own = registry.read(path, **options)
-        names = own.skeleton.names
+        with reading.size_not_settled():  # only its names are looked at; read in earnest it may get a scale
+            names = registry.read(path, **options).skeleton.names
         foreign = set(names) != set(character.skeleton.names) and any(m.fits(names) for m in role_maps())
         joint_map = detect(names).name if foreign else None
     else:

@@ -64,12 +64,10 @@ def _patch_in(g: Graph, layer: PatchIn, x: str) -> str:
 def _patch_out(g: Graph, model: MotionVQVAE, z: str) -> str:
     """``[B, S, C]`` to ``[B, T, F]``."""
     layer, features = model.decoder, model.shape.features
-    x = _sequence(g, layer.net, g.add("Transpose", [z], perm=[0, 2, 1]), "decoder")
-    assert layer.straight.bias is not None
-    patch = g.add("MatMul", [z, g.constant("decoder_straight_weight", layer.straight.weight[..., 0].T)])
-    patch = g.add("Add", [patch, g.constant("decoder_straight_bias", layer.straight.bias)])
-    frames = g.add("Reshape", [patch, _integers(g, "frames_shape", [0, -1, features])])
-    return g.add("Add", [g.add("Transpose", [x], perm=[0, 2, 1]), frames])
+    z = g.add("Transpose", [z], perm=[0, 2, 1])
+    x = g.add("Transpose", [_sequence(g, layer.net, z, "decoder")], perm=[0, 2, 1])
+    patch = g.add("Transpose", [_conv(g, layer.straight, z, "decoder_straight")], perm=[0, 2, 1])
+    return g.add("Add", [x, g.add("Reshape", [patch, _integers(g, "frames_shape", [0, -1, features])])])
 
 
 def _sequence(g: Graph, layers: nn.Sequential, x: str, name: str) -> str:

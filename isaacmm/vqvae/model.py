@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isaacmm.vqvae import network, quantizers
+from isaacmm.vqvae import beginning, network, quantizers
 from isaacmm.vqvae.quantizers import Quantized
 
 
@@ -81,19 +81,15 @@ class MotionVQVAE(nn.Module):
         """``2^halvings``."""
         return 2**self.shape.halvings
 
-    @torch.no_grad()
     def begin(self, clips: Sequence[Tensor], weight: Tensor, per_step: int) -> None:
-        """Start as what can be had without learning: principal components, and a codebook that fits them.
+        """Start as what can be had without learning (:mod:`.beginning`).
 
         Args:
             clips: normalised features ``[T, F]``.
             weight: ``[F]``, what they count.
             per_step: tokens that a training step will show.
         """
-        n = self.frames_per_token
-        patches = torch.cat([clip[: len(clip) // n * n].unflatten(0, (-1, n)) for clip in clips if len(clip) >= n])
-        network.begin_linear(self.encoder, self.decoder, patches, weight)
-        self.quantizer.begin(self.latents(patches)[:, 0], per_step)
+        beginning.begin(self.encoder, self.quantizer, self.decoder, clips, weight, per_step)
 
     def normalise(self, features: Tensor) -> Tensor:
         """``[..., F]`` in units to ``[..., F]`` of about unit size."""

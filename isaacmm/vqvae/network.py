@@ -5,8 +5,8 @@ residual blocks of growing dilation. Edges are padded by repeating the outermost
 nothing strange to look at, and any number of frames can go through at once.
 
 Beside the convolutions a straight way leads in and out (:class:`PatchIn`, :class:`PatchOut`): one matrix per token. It
-starts as principal components of the clips, and the convolutions start at nothing, so an untrained network already is
-the best linear one, and learns what a linear one cannot do.
+starts where :mod:`.beginning` puts it, with the convolutions at nothing, so an untrained network already is the best
+linear one, and learns what a linear one cannot do.
 """
 
 from __future__ import annotations
@@ -90,52 +90,22 @@ class PatchIn(nn.Module):
 
 
 class PatchOut(nn.Module):
-    """``net(z) + W z`` as the frames of one token; the other way round from :class:`PatchIn`."""
+    """``net(z) + W z`` as the frames of one token, ``z`` being its vector and those beside it.
+
+    The other way round from :class:`PatchIn`. That neighbours are looked at makes what comes out smooth from token to
+    token, and tells apart what one token alone leaves open, such as where in a step it is.
+    """
 
     def __init__(self, net: nn.Sequential, features: int, latent: int, frames: int) -> None:
         super().__init__()
         self.net, self.frames = net, frames
-        self.straight = nn.Conv1d(latent, frames * features, 1)
+        self.straight = conv(latent, frames * features, 3)
 
     def forward(self, z: Tensor) -> Tensor:
         """``[B, C, S]`` to ``[B, F, T]``."""
         patch = self.straight(z).unflatten(1, (self.frames, -1))  # [B, frames, F, S]
         y: Tensor = self.net(z) + patch.permute(0, 2, 3, 1).flatten(2)
         return y
-
-
-@torch.no_grad()
-def begin_linear(into: PatchIn, out: PatchOut, patches: Tensor, weight: Tensor) -> None:
-    """Set the straight ways to principal components, and the ends of the convolutions to nothing.
-
-    Latent vectors then have unit size per number on average, and distances between them are those of the weighted
-    features: what a codebook finds near is near.
-
-    Args:
-        into, out: of one network.
-        patches: ``[n, frames, F]`` normalised features to start from.
-        weight: ``[F]`` what each feature counts (variances are multiplied by it).
-    """
-    n, frames, features = patches.shape
-    size = into.straight.out_channels
-    metric = weight.double().sqrt().repeat(frames)
-    rows = patches.double().flatten(1) * metric
-    mean = rows.mean(0)
-    spread, axes = torch.linalg.eigh((rows - mean).T @ (rows - mean) / max(n - 1, 1))
-    count = min(size, frames * features)
-    basis = rows.new_zeros(size, frames * features)  # more latent numbers than components: the rest begins at nothing
-    basis[:count] = axes.flip(1).T[:count]
-    unit = (spread.flip(0)[:count].clamp(min=0.0).sum() / size).sqrt().clamp(min=1e-6)
-    lead = basis * metric / unit
-    into.straight.weight.copy_(lead.unflatten(1, (frames, features)).transpose(1, 2))
-    into.straight.bias.copy_(-(basis @ mean) / unit)  # type: ignore[union-attr]
-    out.straight.weight.copy_((basis / metric * unit).T.unsqueeze(-1))
-    out.straight.bias.copy_(mean / metric)  # type: ignore[union-attr]
-    for net in (into.net, out.net):
-        last = net[-1]
-        assert isinstance(last, nn.Conv1d) and last.bias is not None
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
 
 
 def encoder(

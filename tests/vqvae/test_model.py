@@ -110,16 +110,16 @@ def test_it_begins_as_the_best_linear_codec() -> None:
     whole = MotionVQVAE(Shape(5, width=8, latent=24, quantizer="none")).eval()
     whole.begin(clips, torch.rand(5, generator=draw) + 0.5, 64)
     for clip in clips:  # 20 numbers per token fit into 24
-        torch.testing.assert_close(whole.reconstruct(clip), clip, rtol=0, atol=1e-3)
-    patches = torch.cat([clip[:40].unflatten(0, (10, 4)) for clip in clips])
+        assert float((whole.reconstruct(clip) - clip).abs().mean()) < 0.05 * float(clip.std())
+    # with three numbers per token, and a look at the neighbours', it is better than three principal components
+    patches = torch.cat([clip[first : first + 36].unflatten(0, (9, 4)) for clip in clips for first in range(4)])
     rows = patches.flatten(1) - patches.flatten(1).mean(0)
-    _, spread, axes = torch.linalg.svd(rows, full_matrices=False)
-    assert float(spread[0]) > 2 * float(spread[3])
+    _, _, axes = torch.linalg.svd(rows, full_matrices=False)
     few = MotionVQVAE(Shape(5, width=8, latent=3, quantizer="none")).eval()
     few.begin(clips, torch.ones(5), 64)
-    made = torch.cat([few.reconstruct(clip[:40]).unflatten(0, (10, 4)) for clip in clips]).flatten(1)
-    wanted = rows @ axes[:3].T @ axes[:3] + patches.flatten(1).mean(0)
-    torch.testing.assert_close(made, wanted, rtol=0, atol=2e-2)
+    made = torch.cat([few.reconstruct(clip[f : f + 36]).unflatten(0, (9, 4)) for clip in clips for f in range(4)])
+    alone = rows @ axes[:3].T @ axes[:3] - rows
+    assert float((made - patches).square().mean()) < float(alone.square().mean())
 
 
 def test_latent_distances_are_those_of_weighted_features() -> None:
