@@ -21,6 +21,8 @@ from isaacmm.vqvae.quantizers import Codebook, FiniteScalarQuantizer, ResidualQu
 
 #: Smaller tensors stay float32 whatever the weights are kept as.
 _SMALL = 256
+#: Kept as fp16 at the least: small components and deep layers of codes are lost in the steps of int8.
+_FINE = ("straight", "codebook")
 
 
 def encoder(model: MotionVQVAE) -> onnx.ModelProto:
@@ -202,8 +204,8 @@ def _finite_vectors(g: Graph, q: FiniteScalarQuantizer) -> str:
 
 # ------------------------------------------------------------------ smaller files
 def compact(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
-    """The same graph with its weights kept as ``fp16`` or ``int8`` (a scale per output channel); it computes in
-    float32 all the same, so it runs wherever the original does."""
+    """The same graph with its weights kept as ``fp16``, or its convolutions as ``int8`` (a scale per output channel) and
+    the rest as ``fp16``; it computes in float32 all the same, so it runs wherever the original does."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -214,7 +216,7 @@ def compact(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
             kept.append(tensor)
             continue
         name = tensor.name
-        if kind == "fp16":
+        if kind == "fp16" or any(part in name for part in _FINE):
             kept.append(numpy_helper.from_array(array.astype(np.float16), f"{name}_fp16"))
             nodes.append(helper.make_node("Cast", [f"{name}_fp16"], [name], to=TensorProto.FLOAT))
             continue
