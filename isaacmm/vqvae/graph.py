@@ -204,8 +204,8 @@ def _finite_vectors(g: Graph, q: FiniteScalarQuantizer) -> str:
 
 # ------------------------------------------------------------------ smaller files
 def compact(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
-    """The same graph with its weights kept as ``fp16``, or its convolutions as ``int8`` (a scale per output channel) and
-    the rest as ``fp16``; it computes in float32 all the same, so it runs wherever the original does."""
+    """The same graph with its weights kept as ``fp16``, or its convolutions as ``int8`` (a scale per output channel)
+    and the rest as ``fp16``; it computes in float32 all the same, so it runs wherever the original does."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
