@@ -65,6 +65,7 @@ RULES: dict[str, Rule] = {
     "resume": Rule("bool"),
     "experiment": Rule("text", empty=True),
     "runs_dir": Rule("text"),
+    "wandb": Rule("text", empty=True),
     "seed": Rule("int", low=-1, high=2**31 - 1),
     "num_envs": _whole(empty=True),
     "max_iterations": _whole(empty=True),

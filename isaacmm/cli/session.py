@@ -17,6 +17,7 @@ from isaacmm import __version__
 from isaacmm.cli import fits, runs
 from isaacmm.cli.console import Console, StopRequest, duration, shown
 from isaacmm.cli.runs import Run
+from isaacmm.cli.tracking import tracked
 
 Work = Callable[[DictConfig, Run], None]
 
@@ -38,7 +39,7 @@ def run(cfg: DictConfig, notes: Sequence[str] = ()) -> int:
         try:
             save_config(cfg, folder)
             banner(cfg, work, [*said, *notes])
-            with stop.installed(console):
+            with stop.installed(console), tracked(cfg, folder):
                 (fit_worker if fits.is_fit(cfg.task.name) else worker)(bool(cfg.test))(cfg, work)
             console.say(f"\nDone after {duration(time.monotonic() - began).removeprefix('about ')}.")
             if stop:

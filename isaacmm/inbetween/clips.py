@@ -78,10 +78,18 @@ class ClipPack:
             self._starts[length] = found
         return found
 
+    def pick(self, n: int, length: int, generator: torch.Generator) -> Tensor:
+        """First frames ``[n]`` of windows from anywhere."""
+        starts = self.starts(length)
+        return starts[torch.randint(len(starts), (n,), generator=generator)]
+
     def draw(self, n: int, length: int, generator: torch.Generator) -> Windows:
         """``n`` windows from anywhere."""
-        starts = self.starts(length)
-        return self.windows(starts[torch.randint(len(starts), (n,), generator=generator)], length)
+        return self.windows(self.pick(n, length, generator), length)
+
+    def standing(self, starts: Tensor, length: int) -> Tensor | None:
+        """``[n, length, feet]`` bool, which feet stand in windows from ``starts [n]``; None where no feet are known."""
+        return None if self.touching is None else self.touching[starts[:, None] + torch.arange(length)]
 
     def windows(self, starts: Tensor, length: int) -> Windows:
         """Windows of ``length`` frames from ``starts [n]``."""

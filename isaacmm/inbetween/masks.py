@@ -25,7 +25,7 @@ class Mask:
 
 
 def draw(generator: torch.Generator, longest: int = LONGEST) -> Mask:
-    """One batch's keys: half gaps, a third every n-th frame, the rest noisy keys.
+    """One batch's keys: nearly half gaps, a third every n-th frame, a fifth noisy keys.
 
     Args:
         longest: frames of the longest window that the clips allow.
@@ -38,13 +38,13 @@ def draw(generator: torch.Generator, longest: int = LONGEST) -> Mask:
         return bool(torch.rand(1, generator=generator) < p)
 
     kind = float(torch.rand(1, generator=generator))
-    if kind < 0.5:
+    if kind < 0.45:
         past = PAST if chance(0.7) else pick(1, PAST)
         past = min(past, longest - 3)
         gap = pick(1, min(LONGEST_GAP, longest - past - 1))
         future = 1 if chance(0.6) else pick(1, max(1, min(PAST, longest - past - gap)))
         return Mask(gap_mask(past, gap, future), 0.0)
-    if kind < 0.85:
+    if kind < 0.8:
         every = (2, 4, 8, 16)[pick(0, 3)] if chance(0.8) else pick(2, 16)
         every = min(every, max(2, (longest - 1) // 2))
         keys = pick(3, max(3, min(9, (longest - 1) // every)))

@@ -60,3 +60,18 @@ def foot_slide(points: Tensor, touching: Tensor, fps: float) -> float:
     step = (points[:, 1:, ..., :2] - points[:, :-1, ..., :2]).norm(dim=-1).gather(-1, lowest)[..., 0]
     standing = touching[:, 1:] & touching[:, :-1]
     return 100.0 * fps * float(step[standing].mean()) if bool(standing.any()) else 0.0
+
+
+def slide_gap(points: Tensor, real: Tensor, touching: Tensor, fps: float) -> Tensor:
+    """How differently standing feet move along the ground, m/s, as a loss: at the point that is lowest in reality.
+
+    Args:
+        points, real: of the feet, ``[n, T, feet, C, 3]`` m, predicted and real.
+        touching: ``[n, T, feet]``, as in :func:`foot_slide`.
+        fps: frames per second.
+    """
+    lowest = (real[:, 1:, ..., 2] + real[:, :-1, ..., 2]).argmin(dim=-1, keepdim=True)
+    # absolute values, not the norm: between two keys the gap is zero, where a norm has no gradient
+    gap = torch.diff(points - real, dim=1)[..., :2].abs().sum(-1).gather(-1, lowest)[..., 0]
+    standing = (touching[:, 1:] & touching[:, :-1]).to(gap)
+    return fps * (gap * standing).sum() / standing.sum().clamp(min=1.0)

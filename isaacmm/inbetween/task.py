@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import MotionError
-from isaacmm.inbetween import benchmark, clips, masks
+from isaacmm.inbetween import benchmark, clips, masks, metrics
 from isaacmm.inbetween.benchmark import Fill, Statistics
 from isaacmm.inbetween.clips import ClipPack
 from isaacmm.inbetween.keys import Gaps, Windows, disturb, interpolate
@@ -77,7 +77,8 @@ class InbetweenTask:
         """Windows with one mask: real frames, interpolated frames, clock, bones."""
         mask = masks.draw(generator, self.longest)
         length = len(mask.known)
-        windows = self.pack.draw(self.count, length, generator)
+        starts = self.pack.pick(self.count, length, generator)
+        windows = self.pack.windows(starts, length)
         known = mask.known.expand(self.count, -1)
         keys = mask.known.nonzero().flatten()
         anchor = keys[torch.randint(len(keys), (self.count,), generator=generator)]
@@ -85,16 +86,18 @@ class InbetweenTask:
         noise = torch.full((self.count,), mask.noise)
         shown = disturb(windows, noise, generator) if mask.noise else windows
         gaps = Gaps.of(known, (torch.arange(length) / self.pack.fps).expand(self.count, -1))
-        return {
+        made = {
             "frames": encode(*_frames(interpolate(shown, gaps))),
             "clock": gaps.clock(anchor, noise),
             "pos": windows.pos,
             "rot": windows.rot,
             "offsets": windows.offsets,
         }
+        standing = self.pack.standing(starts, length)
+        return made if standing is None else {**made, "standing": standing}
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float | Tensor]]:
-        """Rotations of bodies, positions and speeds of joints, of the frames that are not keys."""
+        """Rotations of bodies, positions and speeds of joints, of frames that are not keys; speeds of standing feet."""
         clock = batch["clock"]
         asked = ((clock[..., 0] == 0) | (clock[..., 4] > 0)).float()
         share = asked.mean().clamp(min=1e-3)
@@ -109,7 +112,13 @@ class InbetweenTask:
         moved = (speed - real_speed).abs().mean()
         weights = self.config["loss"]
         total = weights["rotation"] * turned + weights["position"] * placed + weights["velocity"] * moved
-        return total, {"rotation": turned.detach(), "position": placed.detach(), "velocity": moved.detach()}
+        parts = {"rotation": turned, "position": placed, "velocity": moved}
+        if "standing" in batch and weights["feet"]:
+            assert self.pack.feet is not None
+            points, real_points = (self.pack.feet.points_of(*x) for x in ((at, rot), (real_at, real_rot)))
+            parts["feet"] = metrics.slide_gap(points, real_points, batch["standing"], self.pack.fps)
+            total = total + weights["feet"] * parts["feet"]
+        return total, {name: value.detach() for name, value in parts.items()}
 
     # --------------------------------------------------------------- evaluate
     def evaluate(self, model: nn.Module, most: int = 150) -> dict[str, float]:

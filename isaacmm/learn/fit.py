@@ -164,7 +164,7 @@ def fit(
             loop.borrow(checkpoint.load(start, config.device), start)
         loop.run(stop, say)
         if not stop():
-            say(f"\n{task.name} after {loop.step} steps, {judged_on(task)}:\n{table(loop.evaluation)}\n")
+            say(f"\n{task.name} after {loop.spent()}, {judged_on(task)}:\n{table(loop.evaluation)}\n")
             with torch.random.fork_rng(devices=loop.cuda):
                 task.finish(loop.average.model, folder)
     return loop.path
@@ -189,7 +189,7 @@ class _Loop:
         self.optimizer = torch.optim.AdamW(_groups(self.model, config.weight_decay), lr=0.0, betas=config.betas)
         self.generator = torch.Generator().manual_seed(config.seed + 1)
         self.step = self.samples = self.bad_steps = 0
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.evaluation: dict[str, float] = {}
         self.meta = task.meta()
         _check_plain(self.meta, "meta()")
@@ -205,9 +205,10 @@ class _Loop:
             if self.step == 0:
                 self.evaluate()
             while (share := bar.share(self.step, self.seconds)) < 1.0 and not stop():
-                began = time.monotonic()
+                began, cpu = time.monotonic(), time.process_time()
                 stats = self.advance(share)
                 self.seconds += time.monotonic() - began
+                self.cpu_seconds += time.process_time() - cpu
                 over = bar.share(self.step, self.seconds) >= 1.0
                 if over or time.monotonic() - saved > config.save_seconds:
                     self.save(say)  # before the evaluation: whatever happens there, nothing learned is lost
@@ -250,6 +251,10 @@ class _Loop:
         self.average.update(self.model, self.step)
         return {"loss": loss.detach(), **parts, "gradient_norm": norm, "learning_rate": rate}
 
+    def spent(self) -> str:
+        """Steps, and the time they took; CPU time is of all threads, and the same on a busy machine."""
+        return f"{self.step} steps ({self.seconds / 60:.1f} minutes, {self.cpu_seconds / 60:.1f} of CPU time)"
+
     def _skip(self) -> None:
         self.bad_steps += 1
         if self.bad_steps >= _MOST_BAD_STEPS:
@@ -281,6 +286,7 @@ class _Loop:
             "step": self.step,
             "samples": self.samples,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "model": self.model.state_dict(),
             "ema": self.average.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -308,7 +314,7 @@ class _Loop:
         self.average.model.load_state_dict(content["ema"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.samples = int(content["step"]), int(content["samples"])
-        self.seconds = float(content["seconds"])
+        self.seconds, self.cpu_seconds = float(content["seconds"]), float(content.get("cpu_seconds", 0.0))
         self.evaluation = dict(content["evaluation"])
         # generators live on the CPU wherever the checkpoint was loaded to
         torch.set_rng_state(content["rng"]["torch"].cpu())

@@ -50,6 +50,12 @@ class Feet:
         ids = torch.tensor(self.bodies)
         return body_pos[:, ids] + rotation.rotate(body_rot[:, ids], self.offsets.to(body_pos))
 
+    def points_of(self, body_pos: Tensor, body_matrix: Tensor) -> Tensor:
+        """The same of rotation matrices ``[..., B, 3, 3]`` and positions ``[..., B, 3]``: ``[..., F, C, 3]``."""
+        ids = torch.tensor(self.bodies, device=body_pos.device)
+        turned = body_matrix[..., ids, :, :] @ self.offsets.to(body_pos).unsqueeze(-1)
+        return body_pos[..., ids, :] + turned.squeeze(-1)
+
 
 def feet_of(who: CharacterModel | Skeleton, names: Sequence[str] | None = None) -> Feet:
     """The feet of a character (its soles), or of a skeleton by the names of its joints.

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _KEYS = ("file", "weight", "tags", "fps", "mirror", "speed", "map", "read")
 #: Endings that only motion files have; other ones are looked into before a folder's files are taken.
 _PLAIN = (".bvh", ".npz", ".npy")
+#: Skeletons that lie beside clips; by name they can be read, but nobody who names a folder means them.
+_NO_CLIPS = (".asf",)
 #: ``cache: auto`` keeps sets of at least so many files, and clips that had to be retargeted.
 _MANY = 32
 
@@ -57,8 +59,8 @@ def _is_clip(path: Path) -> bool:
     from isaacmm.motion.io import registry
 
     suffix = path.suffix.lower()
-    if suffix in _PLAIN:
-        return True
+    if suffix in _PLAIN or suffix in _NO_CLIPS:
+        return suffix in _PLAIN
     return any(suffix in form.suffixes and form.sniff(path) for form in registry.FORMATS.values())
 
 
@@ -106,10 +108,10 @@ def load_one(path: Path, character: CharacterModel, spec: Mapping[str, Any], con
     options = {str(k): v for k, v in dict(spec.get("read") or {}).items()}
     repair = bool(config.get("repair", True))
     if spec.get("map") is None and bool(config.get("retarget", True)):
-        from isaacmm.motion.retarget import detect, role_maps
+        from isaacmm.motion.retarget import detect, reading, role_maps
 
-        own = registry.read(path, **options)
-        names = own.skeleton.names
+        with reading.size_not_settled():  # only its names are looked at; read in earnest it may get a scale
+            names = registry.read(path, **options).skeleton.names
         foreign = set(names) != set(character.skeleton.names) and any(m.fits(names) for m in role_maps())
         joint_map = detect(names).name if foreign else None
     else:

@@ -49,7 +49,9 @@ def load(motion: Mapping[str, Any], character: CharacterModel, skeleton: str = "
     ]
     if skeleton == "auto" and "file" in specs[0]:
         first = sources.expand(str(specs[0]["file"]))[0]
-        skeleton = "character" if _human(registry.read(first, **_options(specs[0])), character) else "own"
+        with reading.size_not_settled():
+            human = _human(registry.read(first, **_options(specs[0])), character)
+        skeleton = "character" if human else "own"
     clips: list[Motion] = []
     for spec in specs:
         files = sources.expand(str(spec["file"])) if "file" in spec else []

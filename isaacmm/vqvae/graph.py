@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from isaacmm.errors import CheckpointError
 from isaacmm.export.graph import IR_VERSION, OPSET, Graph
 from isaacmm.vqvae.model import MotionVQVAE
-from isaacmm.vqvae.network import Block, ChannelNorm
+from isaacmm.vqvae.network import Block, ChannelNorm, PatchIn
 from isaacmm.vqvae.quantizers import Codebook, FiniteScalarQuantizer, ResidualQuantizer
 
 #: Smaller tensors stay float32 whatever the weights are kept as.
 _SMALL = 256
+#: Kept as fp16 at the least: small components and deep layers of codes are lost in the steps of int8.
+_FINE = ("straight", "codebook")
 
 
 def encoder(model: MotionVQVAE) -> onnx.ModelProto:
@@ -28,7 +30,7 @@ def encoder(model: MotionVQVAE) -> onnx.ModelProto:
     g = Graph()
     x = g.add("Sub", ["features", g.constant("mean", model.mean)])
     x = g.add("Mul", [x, g.constant("rate", 1.0 / model.scale)])
-    x = _sequence(g, model.encoder, g.add("Transpose", [x], perm=[0, 2, 1]), "encoder")
+    x = _patch_in(g, model.encoder, g.add("Transpose", [x], perm=[0, 2, 1]))
     _tokens(g, model, g.add("Transpose", [x], perm=[0, 2, 1]))
     return _model(
         g, "motion_encoder", ("features", TensorProto.FLOAT, ["batch", "frames", model.shape.features]),
@@ -40,8 +42,7 @@ def decoder(model: MotionVQVAE) -> onnx.ModelProto:
     """``tokens [batch, steps, L]`` int64 to ``features [batch, frames, F]`` in units."""
     g = Graph()
     z = _vectors(g, model)
-    x = _sequence(g, model.decoder, g.add("Transpose", [z], perm=[0, 2, 1]), "decoder")
-    x = g.add("Transpose", [x], perm=[0, 2, 1])
+    x = _patch_out(g, model, z)
     x = g.add("Mul", [x, g.constant("scale", model.scale)])
     g.add("Add", [x, g.constant("mean", model.mean)], "features")
     return _model(
@@ -58,6 +59,19 @@ def _model(g: Graph, name: str, given: tuple, made: tuple) -> onnx.ModelProto:
 
 
 # ------------------------------------------------------------------ layers
+def _patch_in(g: Graph, layer: PatchIn, x: str) -> str:
+    return g.add("Add", [_sequence(g, layer.net, x, "encoder"), _conv(g, layer.straight, x, "encoder_straight")])
+
+
+def _patch_out(g: Graph, model: MotionVQVAE, z: str) -> str:
+    """``[B, S, C]`` to ``[B, T, F]``."""
+    layer, features = model.decoder, model.shape.features
+    z = g.add("Transpose", [z], perm=[0, 2, 1])
+    x = g.add("Transpose", [_sequence(g, layer.net, z, "decoder")], perm=[0, 2, 1])
+    patch = g.add("Transpose", [_conv(g, layer.straight, z, "decoder_straight")], perm=[0, 2, 1])
+    return g.add("Add", [x, g.add("Reshape", [patch, _integers(g, "frames_shape", [0, -1, features])])])
+
+
 def _sequence(g: Graph, layers: nn.Sequential, x: str, name: str) -> str:
     for i, layer in enumerate(layers):
         x = _layer(g, layer, x, f"{name}_{i}")
@@ -190,8 +204,8 @@ def _finite_vectors(g: Graph, q: FiniteScalarQuantizer) -> str:
 
 # ------------------------------------------------------------------ smaller files
 def compact(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
-    """The same graph with its weights kept as ``fp16`` or ``int8`` (a scale per output channel); it computes in
-    float32 all the same, so it runs wherever the original does."""
+    """The same graph with its weights kept as ``fp16``, or its convolutions as ``int8`` (a scale per output channel)
+    and the rest as ``fp16``; it computes in float32 all the same, so it runs wherever the original does."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -202,7 +216,7 @@ def compact(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
             kept.append(tensor)
             continue
         name = tensor.name
-        if kind == "fp16":
+        if kind == "fp16" or any(part in name for part in _FINE):
             kept.append(numpy_helper.from_array(array.astype(np.float16), f"{name}_fp16"))
             nodes.append(helper.make_node("Cast", [f"{name}_fp16"], [name], to=TensorProto.FLOAT))
             continue

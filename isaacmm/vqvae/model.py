@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isaacmm.vqvae import network, quantizers
+from isaacmm.vqvae import beginning, network, quantizers
 from isaacmm.vqvae.quantizers import Quantized
 
 
@@ -80,6 +80,16 @@ class MotionVQVAE(nn.Module):
     def frames_per_token(self) -> int:
         """``2^halvings``."""
         return 2**self.shape.halvings
+
+    def begin(self, clips: Sequence[Tensor], weight: Tensor, per_step: int) -> None:
+        """Start as what can be had without learning (:mod:`.beginning`).
+
+        Args:
+            clips: normalised features ``[T, F]``.
+            weight: ``[F]``, what they count.
+            per_step: tokens that a training step will show.
+        """
+        beginning.begin(self.encoder, self.quantizer, self.decoder, clips, weight, per_step)
 
     def normalise(self, features: Tensor) -> Tensor:
         """``[..., F]`` in units to ``[..., F]`` of about unit size."""

@@ -1,8 +1,8 @@
 """Quantizers: latent vectors ``[B, T, C]`` to tokens ``[B, T, L]`` and back.
 
 All of what a quantizer learns besides gradients is in buffers, so it is saved, loaded, moved between devices and
-copied (never averaged) with the weights; nothing is initialised twice. Nothing here draws random numbers: which
-encoder outputs replace dead codes follows from a step counter, the batch itself being random enough.
+copied (never averaged) with the weights; nothing is initialised twice. Nothing here draws from the global generator:
+which encoder outputs replace dead codes follows from a step counter, the batch itself being random enough.
 
 Sources: VQ and its losses, van den Oord et al. 2017, "Neural Discrete Representation Learning", sec. 3.2 and
 appendix A.1 (moving averages); replacing dead codes, Dhariwal et al. 2020, "Jukebox"; residual quantization,
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isaacmm.errors import ConfigError, nearest
+from isaacmm.vqvae import usage
 
 #: The codebooks with one token per step; ``ema*`` by moving averages, the others by gradients.
 BOOKS = ("ema", "reset", "ema_reset", "orig")
@@ -73,6 +74,9 @@ class Quantizer(nn.Module):
     def forward(self, z: Tensor, depth: Tensor | None = None) -> Quantized:
         """Quantize ``z [B, T, C]``; ``depth [B]``: how many layers each row may use (residual quantizers)."""
         raise NotImplementedError
+
+    def begin(self, rows: Tensor, per_step: int) -> None:
+        """Start from latent vectors ``rows [n, C]`` of all clips, of which a training step shows ``per_step``."""
 
 
 class Codebook(Quantizer):
@@ -145,8 +149,25 @@ class Codebook(Quantizer):
         return Quantized(z + (codes - z).detach(), tokens, loss)
 
     @torch.no_grad()
+    def begin(self, rows: Tensor, per_step: int) -> None:
+        """Codes at the middles of clusters of ``rows``, as often used as those are large."""
+        size = len(self.codebook)
+        draw = torch.Generator().manual_seed(size)
+        # fewer rows than codes: the same ones again, a little apart
+        some = torch.cat([torch.randperm(len(rows), generator=draw) for _ in range(-(-size // len(rows)))])[:size]
+        apart = 1.0 + 0.01 * (torch.arange(size) // len(rows))[:, None]
+        centres, which = usage.lloyd(rows, rows[some] * apart.to(rows), rounds=8)
+        self.codebook.copy_(centres)
+        if self.learned is not None:
+            self.learned.copy_(centres)
+        self.code_count.copy_(usage.share(usage.histogram(which, size)) * per_step)
+        if self.averaged:
+            self.code_sum.copy_(centres * self.code_count[:, None])
+        self.initialised.fill_(True)
+
+    @torch.no_grad()
     def _begin(self, rows: Tensor) -> None:
-        """Codes of the very first batch: encoder outputs. Whether that has happened is saved with the rest."""
+        """Codes of the very first batch, without :meth:`begin`: encoder outputs. That it has happened is saved."""
         if bool(self.initialised):
             return
         everyone = torch.ones_like(self.code_count, dtype=torch.bool)
@@ -196,6 +217,14 @@ class ResidualQuantizer(Quantizer):
         super().__init__()
         self.sizes = (size,) * layers
         self.books = nn.ModuleList(Codebook(dim, size, "ema_reset", **book) for _ in range(layers))
+
+    @torch.no_grad()
+    def begin(self, rows: Tensor, per_step: int) -> None:
+        """Layer by layer, each on what the ones before it leave over."""
+        for book in self.books:
+            assert isinstance(book, Codebook)
+            book.begin(rows, per_step)
+            rows = rows - book.decode(book.encode(rows))
 
     def encode(self, z: Tensor) -> Tensor:
         tokens = []
@@ -260,6 +289,24 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("basis", torch.cumprod(torch.cat((torch.ones(1).long(), count[:-1])), 0))
         self.into = nn.Linear(dim, groups * len(levels))
         self.back = nn.Linear(groups * len(levels), dim)
+
+    @torch.no_grad()
+    def begin(self, rows: Tensor, per_step: int) -> None:
+        """The first ``groups * numbers`` latent numbers (the largest principal components), each over its spread."""
+        wanted = self.groups * self.numbers
+        if wanted > rows.shape[1]:
+            return
+        spread = rows[:, :wanted].std(0).clamp(min=1e-4)
+        middle = rows[:, :wanted].mean(0)
+        for weight in (self.into.weight, self.back.weight):
+            weight.zero_()
+        index = torch.arange(wanted)
+        self.into.weight[index, index] = 1.0 / spread
+        self.into.bias.copy_(-middle / spread)
+        # levels lie at tanh of a spread: 1.3 of it reaches from end to end about as far as the rows do
+        self.back.weight[index, index] = 1.3 * spread
+        self.back.bias.zero_()
+        self.back.bias[:wanted] = middle
 
     def bound(self, x: Tensor) -> Tensor:
         """``x [..., n]`` squashed into the range that rounds to the levels (Mentzer et al. 2023, appendix A)."""

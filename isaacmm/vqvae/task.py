@@ -81,7 +81,7 @@ class VQVAETask:
         self.spec = MotionFeatures.make(
             skeleton, float(s["fps"]), str(s["pose"]), bool(s["prefer_expmap"]), robot_hinges(skeleton, s)
         )
-        learned, held = split_clips([clip.name for clip in clips], float(s["held_out"]), seed)
+        learned, held = split_clips([clip.name for clip in clips], s["held_out"], seed)
         self.held_out = bool(held)
         if not held:
             log.warning("there are too few clips to hold one out: figures are of what was learned")
@@ -93,12 +93,9 @@ class VQVAETask:
         )
         both_sides = bool(s["mirror"]) and skeleton.mirror_bodies != tuple(range(skeleton.num_bodies))
         mirrored = [self.spec.extract(clip.mirror()) for clip in self.learned] if both_sides else []
-        normal = [(x - self.mean) / self.scale for x in features]
-        self.windows = data.Windows.of(
-            [*normal, *((x - self.mean) / self.scale for x in mirrored)], self.window
-        )
+        self.normal, self.mirrored = ([(x - self.mean) / self.scale for x in f] for f in (features, mirrored))
+        self.windows = data.Windows.of([*self.normal, *self.mirrored], self.window)
         self.truth = [self.spec.extract(clip) for clip in self.judged]
-        self.normal = normal
         weight = torch.ones(self.spec.size)
         for piece in self.spec.slices:
             if piece.name.startswith("root"):
@@ -128,8 +125,11 @@ class VQVAETask:
 
     # ------------------------------------------------------------- the loop's
     def build(self) -> nn.Module:
-        """A fresh network with the statistics of the clips that are learned from."""
-        return MotionVQVAE(self.shape, self.mean, self.scale)
+        """A fresh network with the statistics of what it will learn from, begun by :meth:`MotionVQVAE.begin`."""
+        model = MotionVQVAE(self.shape, self.mean, self.scale)
+        tokens = int(self.settings["batch"]) * self.window // model.frames_per_token
+        model.begin([*self.normal, *self.mirrored], self.weight, tokens)
+        return model
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """``x [B, T, F]`` normalised windows, and ``depth [B]`` layers that each may use."""

@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 CONFIG: dict[str, Any] = {
     "fps": 30, "held_out": 0.3, "mirror": False, "batch": 8,
     "network": {"width": 32, "layers": 2, "heads": 2, "dropout": 0.0},
-    "loss": {"rotation": 3.0, "position": 1.0, "velocity": 0.05},
+    "loss": {"rotation": 3.0, "position": 1.0, "velocity": 0.05, "feet": 0.2},
 }  # fmt: skip
 
 

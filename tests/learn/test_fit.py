@@ -136,10 +136,15 @@ def test_the_schedule() -> None:
 
 
 def test_minutes_end_it(tmp_path: Path) -> None:
-    path = fit(Line(), replace(FAST, max_steps=10**9, max_minutes=0.005), tmp_path)
+    said: list[str] = []
+    config = replace(FAST, max_steps=10**9, max_minutes=0.005)
+    path = fit(Line(), config, tmp_path, say=said.append)
     content = checkpoint.load(path)
     assert 1 < content["step"] < 10**6 and content["seconds"] == pytest.approx(0.3, abs=0.2)
     assert content["evaluation"]
+    # it has cooled down, whatever the clock left of the steps
+    assert float(rows(tmp_path)[-1]["learning_rate"]) < 0.2 * config.learning_rate
+    assert 0.0 < content["cpu_seconds"] < 10.0 and "of CPU time" in said[-1]
 
 
 def test_numbers_that_are_none_end_it_with_advice(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_folders_are_searched_whatever_the_case_of_endings(make_motion: Make, tm
     make_motion(frames=9).save(tmp_path / "deep" / "b.bvh")
     for noise in ("LICENSE.txt", "notes.md", ".hidden.npz", "table.csv"):
         (tmp_path / noise).write_text("no clip\n")
+    (tmp_path / "11.asf").write_text(":version 1.10\n:name VICON\n")  # a skeleton beside clips
     assert [p.name for p in sources.expand(str(tmp_path))] == ["A.NPZ", "b.bvh"]
     assert [p.name for p in sources.expand(str(tmp_path / "**" / "*.bvh"))] == ["b.bvh"]
     with pytest.raises(MotionError, match="no motion file"):

@@ -89,6 +89,11 @@ def test_judged_clips_are_not_learned_from(clips: list[Motion]) -> None:
         assert float(nearest) > 1e-3
 
 
+def test_clips_are_held_out_by_name(clips: list[Motion]) -> None:
+    task = VQVAETask(settings(held_out="*_1"), clips, 1)
+    assert [clip.name for clip in task.judged] == ["swing_1"] and len(task.learned) == 3
+
+
 def test_ends_of_a_clip_are_not_smoothed_away(clips: list[Motion]) -> None:
     """Velocities used to be smoothed with zeros beyond the ends."""
     task = VQVAETask(settings(), clips, 1)
@@ -96,6 +101,49 @@ def test_ends_of_a_clip_are_not_smoothed_away(clips: list[Motion]) -> None:
     speed = task.spec.part(x, "root_velocity").norm(dim=-1)
     assert float(speed[:3].min()) > 0.5 * float(speed.median())
     assert float(speed[-3:].min()) > 0.5 * float(speed.median())
+
+
+# ------------------------------------------------------------------------ where it begins
+def test_it_begins_as_the_best_linear_codec() -> None:
+    draw = torch.Generator().manual_seed(0)
+    clips = [torch.randn(frames, 5, generator=draw).cumsum(0) for frames in (40, 43)]
+    whole = MotionVQVAE(Shape(5, width=8, latent=24, quantizer="none")).eval()
+    whole.begin(clips, torch.rand(5, generator=draw) + 0.5, 64)
+    for clip in clips:  # 20 numbers per token fit into 24
+        assert float((whole.reconstruct(clip) - clip).abs().mean()) < 0.05 * float(clip.std())
+    # with three numbers per token, and a look at the neighbours', it is better than three principal components
+    patches = torch.cat([clip[first : first + 36].unflatten(0, (9, 4)) for clip in clips for first in range(4)])
+    rows = patches.flatten(1) - patches.flatten(1).mean(0)
+    _, _, axes = torch.linalg.svd(rows, full_matrices=False)
+    few = MotionVQVAE(Shape(5, width=8, latent=3, quantizer="none")).eval()
+    few.begin(clips, torch.ones(5), 64)
+    made = torch.cat([few.reconstruct(clip[f : f + 36]).unflatten(0, (9, 4)) for clip in clips for f in range(4)])
+    alone = rows @ axes[:3].T @ axes[:3] - rows
+    assert float((made - patches).square().mean()) < float(alone.square().mean())
+
+
+def test_latent_distances_are_those_of_weighted_features() -> None:
+    draw = torch.Generator().manual_seed(0)
+    clip, weight = torch.randn(80, 3, generator=draw), torch.tensor([4.0, 1.0, 0.5])
+    model = MotionVQVAE(Shape(3, width=8, latent=12)).eval()
+    model.begin([clip], weight, 64)
+    z = model.latents(clip[None])[0].detach()
+    far = torch.cdist(z, z)
+    wanted = torch.cdist(*[(clip * weight.sqrt()).unflatten(0, (20, 4)).flatten(1)] * 2)
+    torch.testing.assert_close(far / far.mean(), wanted / wanted.mean(), rtol=0, atol=1e-3)
+    assert float(z.square().mean()) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("quantizer", ["ema", "reset", "ema_reset", "orig", "rvq", "fsq"])
+def test_untrained_tokens_already_tell_something(quantizer: str, clips: list[Motion]) -> None:
+    task = VQVAETask(settings(quantizer=quantizer), clips, 1)
+    model, truth = task.build().eval(), task.spec.extract(task.learned[0])
+    assert isinstance(model, MotionVQVAE)
+    found, guess = (
+        measure.compare(task.spec, truth, made).values()["mpjpe_mm"]
+        for made in (model.reconstruct(truth), task.mean.expand_as(truth))
+    )
+    assert found < (0.95 if quantizer == "fsq" else 0.8) * guess  # fsq: four numbers of eight begin with something
 
 
 # ------------------------------------------------------------------------ learning
@@ -118,7 +166,7 @@ def test_each_quantizer_learns_through_the_loop(quantizer: str, clips: list[Moti
     before = measure.compare(task.spec, task.truth[0], task.mean.expand_as(task.truth[0])).values()["mpjpe_mm"]
     made = tokenizer.model.reconstruct(task.truth[0], quantizer != "none")
     after = measure.compare(task.spec, task.truth[0], made).values()["mpjpe_mm"]
-    assert after < 1.5 * before  # a few steps: it has not gone astray
+    assert after < 1.5 * before  # a few steps, on clips unlike those it saw: it has not gone astray
     if quantizer != "none":
         tokens = tokenizer.encode(task.judged[0])
         again = tokenizer.decode(tokens)

@@ -201,6 +201,23 @@ def test_more_codes_than_rows_to_begin_with() -> None:
     assert bool(torch.isfinite(quantizer.codebook).all()) and len(quantizer.codebook.unique(dim=0)) == 500
 
 
+@pytest.mark.parametrize("name", quantizers.BOOKS)
+def test_a_codebook_that_was_begun_is_not_begun_again(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.cat([0.1 * torch.randn(n, 4, generator=draw) + 5.0 * i for i, n in enumerate((30, 10))])
+    book = Codebook(4, 2, name).train()
+    book.begin(rows, 20)
+    centres, order = book.codebook.mean(1).sort()
+    torch.testing.assert_close(centres, torch.tensor([0.0, 5.0]), rtol=0, atol=0.1)
+    torch.testing.assert_close(book.code_count[order], torch.tensor([15.0, 5.0]), rtol=0, atol=1e-5)
+    before = book.codebook.clone()
+    book(rows[None])
+    torch.testing.assert_close(book.codebook, before, rtol=0, atol=0.1)
+    small = Codebook(4, 8, name)
+    small.begin(rows[:3], 20)  # fewer rows than codes
+    assert bool(torch.isfinite(small.codebook).all())
+
+
 def test_residual_layers_come_closer_one_by_one() -> None:
     quantizer = ResidualQuantizer(DIM, 8, 4)
     torch.manual_seed(0)
