@@ -149,6 +149,11 @@ class Skeleton:
             pos[..., bodies, :] = pos[..., parents, :] + rotation.rotate(parent_rot, offsets[bodies])
         return pos, rot
 
+    @property
+    def is_robot(self) -> bool:
+        """Whether no joint has more than one hinge, as in robots; people's shoulders and hips have three."""
+        return self.num_dofs > 0 and len(set(self.dof_bodies)) == self.num_dofs
+
     # --------------------------------------------------------- hinges <-> joints
     @cached_property
     def _chains(self) -> dict[int, list[int]]:

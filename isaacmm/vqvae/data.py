@@ -32,7 +32,7 @@ def load(motion: Mapping[str, Any], character: CharacterModel, skeleton: str = "
         motion: the section; files that hold several clips give all of them.
         character: whose skeleton clips are put onto.
         skeleton: ``character``; ``own``: the clips' own, for robots and other bodies that are no humans; ``auto``:
-            the character's where the first clip fits it or can be retargeted.
+            the character's where the first clip fits it, or is of a person and can be retargeted.
 
     Raises:
         ConfigError: nothing listed, or an unknown word.
@@ -50,8 +50,9 @@ def load(motion: Mapping[str, Any], character: CharacterModel, skeleton: str = "
     if skeleton == "auto" and "file" in specs[0]:
         first = sources.expand(str(specs[0]["file"]))[0]
         with reading.size_not_settled():
-            human = _human(registry.read(first, **_options(specs[0])), character)
-        skeleton = "character" if human else "own"
+            clip = registry.read(first, **_options(specs[0]))
+        robot = clip.skeleton.is_robot and set(clip.skeleton.names) != set(character.skeleton.names)
+        skeleton = "character" if _known(clip, character) and not robot else "own"
     clips: list[Motion] = []
     for spec in specs:
         files = sources.expand(str(spec["file"])) if "file" in spec else []
@@ -77,7 +78,7 @@ def onto(clip: Motion, skeleton: Skeleton, character: CharacterModel) -> Motion:
     """
     if clip.skeleton.names == skeleton.names:
         return replace(clip, skeleton=skeleton)
-    if skeleton.names == character.skeleton.names and _human(clip, character):
+    if skeleton.names == character.skeleton.names and _known(clip, character):
         return retarget(clip, character, detect(clip.skeleton.names).name).motion
     raise MotionError(
         f"{clip.name or 'clip'}: is on another skeleton ({len(clip.skeleton.names)} bodies, such as "
@@ -125,7 +126,7 @@ def _holds_many(path: Path) -> bool:
     return registry.sniff(path).read_all is not None
 
 
-def _human(clip: Motion, character: CharacterModel) -> bool:
+def _known(clip: Motion, character: CharacterModel) -> bool:
     names = clip.skeleton.names
     return set(names) == set(character.skeleton.names) or any(m.fits(names) for m in role_maps())
 

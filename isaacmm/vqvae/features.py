@@ -84,11 +84,10 @@ class MotionFeatures:
     ) -> MotionFeatures:
         """With ``pose=auto``: hinge angles where every joint has at most one hinge or ``hinges`` are named (a robot),
         else two columns, or exponential maps if they are preferred (``prefer_expmap``)."""
-        single = skeleton.num_dofs > 0 and len(set(skeleton.dof_bodies)) == skeleton.num_dofs
         if hinges is not None and pose not in ("auto", "dofs"):
             raise ConfigError(f"pose={pose}: a map to a robot's hinges wants pose=dofs")
         if pose == "auto":
-            robot = hinges is not None or (single and not prefer_expmap)
+            robot = hinges is not None or (skeleton.is_robot and not prefer_expmap)
             pose = "dofs" if robot else "expmap" if prefer_expmap else "columns"
         chosen = tuple(range(skeleton.num_dofs)) if hinges is None else tuple(hinges)
         return cls(skeleton, float(fps), pose, chosen if pose == "dofs" else (), positions)
