@@ -35,6 +35,10 @@ class ResetState:
         """Rows ``ids``."""
         return ResetState(**{f.name: getattr(self, f.name)[ids] for f in fields(self)})
 
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ResetState:
+        """Without gradients on ``device``, as ``dtype`` where one is given."""
+        return ResetState(**{f.name: getattr(self, f.name).detach().to(device, dtype) for f in fields(self)})
+
 
 @dataclass
 class MotionState:

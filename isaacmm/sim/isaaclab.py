@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
+from isaacmm.sim import arguments
 from isaacmm.sim import isaaclab_scene as scenes
 from isaacmm.sim import isaaclab_setup as setup
 from isaacmm.sim.model import build_model
@@ -33,9 +34,6 @@ log = logging.getLogger(__name__)
 
 #: Control steps between two looks at the overflow flags, each of which waits for a GPU.
 _LOOK_EVERY = 64
-#: no character moves this fast (m/s, rad/s): the world is lost although its numbers are still finite
-_LOST_SPEED = 1e3
-_WIDTHS = {"root_rot": 4}
 
 
 class IsaacLabSimulator:
@@ -119,11 +117,12 @@ class IsaacLabSimulator:
             SimulatorError: repeated or unknown worlds, wrong shapes, or a state that is not finite.
         """
         self._open()
-        ids = torch.as_tensor(env_ids).detach().to(self.device)
-        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
+        ids = arguments.world_ids(env_ids, self.device)
         if len(ids) == 0:
             return
-        self._write(ids, self._checked(ids, state))
+        state = state.to(self.device, torch.float32)
+        arguments.check_reset(ids, state, self.num_envs, self.model.skeleton.num_dofs)
+        self._write(ids, state)
         self._lost[ids] = False
 
     def step(self, dof_targets: Tensor) -> None:
@@ -148,10 +147,7 @@ class IsaacLabSimulator:
     def aim(self, dof_targets: Tensor) -> None:
         """The first part of :meth:`step`: PD targets, for whoever steps Isaac Lab's simulation himself."""
         self._open()
-        if dof_targets.shape != self._targets.shape:
-            raise SimulatorError(
-                f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(self._targets.shape)} [N, D]"
-            )
+        arguments.check_targets(dof_targets, *self._targets.shape)
         targets = dof_targets.detach().to(self.device, torch.float32)
         # an engine that is given one NaN may spread it; such a world holds its pose and counts as lost
         sane = targets.isfinite().all(dim=1)
@@ -184,8 +180,7 @@ class IsaacLabSimulator:
         """See :meth:`isaacmm.sim.Simulator.push`. Pushes on several bodies before a step add up."""
         self._open()
         index = self.model.skeleton.body(body)  # an unknown name is refused with the nearest ones
-        ids = torch.as_tensor(env_ids).to(self.device)
-        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
+        ids = arguments.world_ids(env_ids, self.device)
         if len(ids) == 0:
             return
         self._force[:, index].index_add_(0, ids, force.detach().to(self._force))
@@ -194,17 +189,9 @@ class IsaacLabSimulator:
     def set_gains(self, kp: Tensor | None = None, kd: Tensor | None = None) -> None:
         """See :meth:`isaacmm.sim.Simulator.set_gains`. Force limits stay as they are."""
         self._open()
-        shape = tuple(self._targets.shape)
-        for name, value in (("kp", kp), ("kd", kd)):
-            if value is None:
-                continue
-            value = value.detach().to(self.device, torch.float32)
-            if value.shape not in (shape[1:], shape) or not bool((value.isfinite() & (value >= 0)).all()):
-                raise SimulatorError(
-                    f"set_gains(): {name} has shape {list(value.shape)}; give [D] or [N, D] = {list(shape)}, "
-                    "finite and not negative"
-                )
-            self.stage.write_gains(name, value.expand(shape).contiguous())
+        dofs = self.model.skeleton.num_dofs
+        for name, value in arguments.gains(kp, kd, self.num_envs, dofs, self.device, torch.float32):
+            self.stage.write_gains(name, value)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Not offered: no engine behind Isaac Lab gives its whole state away."""
@@ -270,31 +257,7 @@ class IsaacLabSimulator:
         state = self._state
         fast = torch.cat((state.body_vel.flatten(1), state.body_ang_vel.flatten(1), state.dof_vel), dim=1).abs()
         finite = state.is_finite() & fast.isfinite().all(dim=1)
-        self._lost |= ~finite | (fast.nan_to_num(nan=0.0).amax(dim=1) > _LOST_SPEED)
+        self._lost |= ~finite | (fast.nan_to_num(nan=0.0).amax(dim=1) > arguments.LOST_SPEED)
         broken = (~finite).nonzero().flatten()
         if len(broken):
             self._write(broken, self._default(len(broken)))
-
-    def _checked(self, ids: Tensor, state: ResetState) -> ResetState:
-        """``state`` on our device, after refusing what cannot be meant."""
-        if len(ids.unique()) != len(ids) or bool((ids < 0).any() | (ids >= self.num_envs).any()):
-            raise SimulatorError(f"reset() needs different worlds within 0..{self.num_envs - 1}, got {ids.tolist()}")
-        dofs = self.model.skeleton.num_dofs
-        widths = _WIDTHS | {"dof_pos": dofs, "dof_vel": dofs}
-        values = {}
-        for field in fields(state):
-            value = getattr(state, field.name).detach().to(self.device, torch.float32)
-            wanted = (len(ids), widths.get(field.name, 3))
-            if tuple(value.shape) != wanted:
-                raise SimulatorError(f"reset(): {field.name} has shape {list(value.shape)}, not {list(wanted)}")
-            good = value.isfinite().all(dim=-1)
-            if field.name == "root_rot":
-                good = good & ((value.norm(dim=-1) - 1.0).abs() < 1e-2)
-            if not bool(good.all()):
-                row = int((~good).nonzero()[0])
-                raise SimulatorError(
-                    f"reset(): {field.name} of world {int(ids[row])} is not "
-                    f"{'a unit quaternion' if field.name == 'root_rot' else 'finite'}: {value[row].tolist()}"
-                )
-            values[field.name] = value
-        return ResetState(**values)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 
 import mujoco
@@ -22,6 +21,7 @@ from torch import Tensor
 from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
+from isaacmm.sim import arguments
 from isaacmm.sim.model import build_model, contact_sensor
 from isaacmm.sim.mujoco_read import LinkReader
 from isaacmm.sim.simulator import SimConfig
@@ -31,8 +31,6 @@ _VEL = mujoco.mjtStage.mjSTAGE_VEL.value
 _NONE = mujoco.mjtStage.mjSTAGE_NONE.value
 # MuJoCo notices these by itself, counts them, and puts the world back to its default state
 _BAD = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC", "CTRL")]
-# no character moves this fast (m/s, rad/s): the world is lost although its numbers are still finite
-_LOST_SPEED = 1e3
 # With one MjData per world a step continues from the kinematics at the end of the last one: about 10 %
 # faster at 64 worlds, for 260 kB a world. At 1,024 worlds caches spoil the gain and only the cost is left.
 _PERSISTENT_ENVS = 512
@@ -130,26 +128,27 @@ class MujocoSimulator:
             SimulatorError: repeated or unknown worlds, wrong shapes, or a state that is not finite.
         """
         batch = self._open()
-        ids = _world_ids(env_ids)
-        if len(ids) == 0:
+        worlds = arguments.world_ids(env_ids, "cpu")
+        if len(worlds) == 0:
             return
-        order = ids.argsort()
-        values = self._checked(ids, state, order)
-        ids = ids[order]
+        state = state.to("cpu", torch.float64)
+        arguments.check_reset(worlds, state, self.num_envs, self.model.skeleton.num_dofs)
+        worlds, order = worlds.sort()
+        ids, values = worlds.numpy(), state.index(order)
         if len(ids) < self.num_envs:
             self._read_contacts()  # a forward pass of these worlds may overwrite what was measured
         batch.reset(ids, stage=_NONE)
-        rot = values["root_rot"] / values["root_rot"].norm(dim=-1, keepdim=True)
+        rot = values.root_rot / values.root_rot.norm(dim=-1, keepdim=True)
         qpos, qvel, ctrl = (self._mj[name][ids] for name in ("qpos", "qvel", "ctrl"))
         q, v = self._root_q, self._root_v
-        qpos[:, q : q + 3] = values["root_pos"]
+        qpos[:, q : q + 3] = values.root_pos
         qpos[:, q + 3 : q + 7] = rotation.to_wxyz(rot)
-        qpos[:, self._dof_q] = values["dof_pos"]
-        qvel[:, v : v + 3] = values["root_vel"]
+        qpos[:, self._dof_q] = values.dof_pos
+        qvel[:, v : v + 3] = values.root_vel
         # a free joint turns in its own frame and moves in the world's
-        qvel[:, v + 3 : v + 6] = rotation.rotate_inverse(rot, values["root_ang_vel"])
-        qvel[:, self._dof_v] = values["dof_vel"]
-        ctrl[:, self._servos] = values["dof_pos"]
+        qvel[:, v + 3 : v + 6] = rotation.rotate_inverse(rot, values.root_ang_vel)
+        qvel[:, self._dof_v] = values.dof_vel
+        ctrl[:, self._servos] = values.dof_pos
         for name, value in (("qpos", qpos), ("qvel", qvel), ("ctrl", ctrl)):
             self._mj[name][ids] = value
         batch.forward(ids, stage=_VEL)
@@ -162,11 +161,7 @@ class MujocoSimulator:
     def step(self, dof_targets: Tensor) -> None:
         """See :meth:`isaacmm.sim.Simulator.step`."""
         batch = self._open()
-        shape = (self.num_envs, self.model.skeleton.num_dofs)
-        if tuple(dof_targets.shape) != shape:
-            raise SimulatorError(
-                f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(shape)} [N, D]"
-            )
+        arguments.check_targets(dof_targets, self.num_envs, self.model.skeleton.num_dofs)
         self._mj["ctrl"][:, self._servos] = dof_targets.detach().cpu().numpy()
         batch.step(nstep=self.config.substeps, stage=_VEL)
         if self._pushes:
@@ -195,14 +190,14 @@ class MujocoSimulator:
         the default pose) or when anything in it moves faster than 1,000 m/s or rad/s.
         """
         counted = (self._warnings[:, _BAD] > 0).any(axis=1)  # since the last reset, which zeroes them
-        tame = np.abs(self._mj["qvel"]).max(axis=1) < _LOST_SPEED  # False for NaN as well
+        tame = np.abs(self._mj["qvel"]).max(axis=1) < arguments.LOST_SPEED  # False for NaN as well
         return torch.from_numpy(counted | ~tame | self._restored_lost).to(self.device)
 
     def push(self, env_ids: Tensor, body: str, force: Tensor) -> None:
         """See :meth:`isaacmm.sim.Simulator.push`. Pushes on several bodies before a step add up."""
         self._open()
         self.model.skeleton.body(body)  # an unknown name is refused with the nearest ones
-        ids = _world_ids(env_ids)
+        ids = arguments.world_ids(env_ids, "cpu").numpy()
         if len(ids) == 0:
             return
         forces = self._mj["xfrc_applied"][:, self.mj_model.body(body).id, :3]
@@ -212,18 +207,10 @@ class MujocoSimulator:
     def set_gains(self, kp: Tensor | None = None, kd: Tensor | None = None) -> None:
         """See :meth:`isaacmm.sim.Simulator.set_gains`. Force limits stay as they are."""
         self._open()
-        shape = (self.num_envs, self.model.skeleton.num_dofs)
-        for name, value in (("kp", kp), ("kd", kd)):
-            if value is None:
-                continue
-            value = value.detach().to("cpu", torch.float64)
-            if value.shape not in (shape[1:], shape) or not bool((value.isfinite() & (value >= 0)).all()):
-                raise SimulatorError(
-                    f"set_gains(): {name} has shape {list(value.shape)}; give [D] or [N, D] = {list(shape)}, "
-                    "finite and not negative"
-                )
-            self._gains[name] = value.expand(shape).clone()
-            self._write_gains(name, self._gains[name])
+        dofs = self.model.skeleton.num_dofs
+        for name, value in arguments.gains(kp, kd, self.num_envs, dofs, "cpu", torch.float64):
+            self._gains[name] = value
+            self._write_gains(name, value)
 
     def snapshot(self) -> dict[str, Tensor]:
         """See :meth:`isaacmm.sim.Simulator.snapshot`."""
@@ -290,34 +277,6 @@ class MujocoSimulator:
         else:
             self.batch.expand("dof_damping")[:, self._dof_v] = value
 
-    def _checked(self, ids: np.ndarray, state: ResetState, order: np.ndarray) -> dict[str, Tensor]:
-        """The fields of ``state`` in float64 and sorted by world, after looking at them."""
-        if len(np.unique(ids)) != len(ids) or ids.min() < 0 or ids.max() >= self.num_envs:
-            raise SimulatorError(
-                f"reset() needs different worlds within 0..{self.num_envs - 1}, got {ids.tolist()}"
-            )
-        dofs = self.model.skeleton.num_dofs
-        width = {"root_rot": 4, "dof_pos": dofs, "dof_vel": dofs}
-        values = {}
-        for field in fields(state):
-            value = getattr(state, field.name).detach().to("cpu", torch.float64)
-            wanted = (len(ids), width.get(field.name, 3))
-            if tuple(value.shape) != wanted:
-                raise SimulatorError(
-                    f"reset(): {field.name} has shape {list(value.shape)}, not {list(wanted)}"
-                )
-            good = value.isfinite().all(dim=-1)
-            if field.name == "root_rot":
-                good &= (value.norm(dim=-1) - 1.0).abs() < 1e-2
-            if not bool(good.all()):
-                row = int((~good).nonzero()[0])
-                raise SimulatorError(
-                    f"reset(): {field.name} of world {int(ids[row])} is not "
-                    f"{'a unit quaternion' if field.name == 'root_rot' else 'finite'}: {value[row].tolist()}"
-                )
-            values[field.name] = value[torch.from_numpy(order)]
-        return values
-
 
 def _log_quietly() -> None:
     """Keep MuJoCo's divergence warnings off the console and out of a file in the working folder.
@@ -328,12 +287,6 @@ def _log_quietly() -> None:
     log.logto_console = False
     log.logto_file = False
     log.set()
-
-
-def _world_ids(env_ids: Tensor) -> np.ndarray:
-    """``env_ids``, or the places where a mask is set, as int64 on the CPU."""
-    ids = torch.as_tensor(env_ids).detach().cpu()
-    return (ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()).numpy()
 
 
 def _run(ids: list[int]) -> slice:

@@ -31,6 +31,7 @@ wp.config.log_level = wp.LOG_WARNING
 
 from isaacmm.character import CharacterModel  # noqa: E402
 from isaacmm.errors import SimulatorError  # noqa: E402
+from isaacmm.sim import arguments  # noqa: E402
 from isaacmm.sim import warp_kernels as kernels  # noqa: E402
 from isaacmm.sim import warp_setup as setup  # noqa: E402
 from isaacmm.sim.model import build_model, contact_sensor  # noqa: E402
@@ -263,11 +264,10 @@ class WarpSimulator:
             SimulatorError: repeated or unknown worlds, wrong shapes, or a state that is not finite.
         """
         self._open()
-        ids = torch.as_tensor(env_ids).detach().to(self.device)
-        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
+        ids = arguments.world_ids(env_ids, self.device)
         if len(ids) == 0:
             return
-        self._check(ids, state)
+        arguments.check_reset(ids, state, self.num_envs, self.model.skeleton.num_dofs)
         self._row.fill_(-1)
         self._row[ids] = self._rows[: len(ids)]
         self._place(state)
@@ -297,10 +297,7 @@ class WarpSimulator:
     def step(self, dof_targets: Tensor) -> None:
         """See :meth:`isaacmm.sim.Simulator.step`."""
         self._open()
-        if dof_targets.shape != self._targets.shape:
-            raise SimulatorError(
-                f"step() got targets of shape {list(dof_targets.shape)}; it needs {list(self._targets.shape)} [N, D]"
-            )
+        arguments.check_targets(dof_targets, *self._targets.shape)
         self._targets.copy_(dof_targets.detach())
         self._run("step")
         self._steps += 1
@@ -324,8 +321,7 @@ class WarpSimulator:
         """See :meth:`isaacmm.sim.Simulator.push`. Pushes on several bodies before a step add up."""
         self._open()
         self.model.skeleton.body(body)  # an unknown name is refused with the nearest ones
-        ids = torch.as_tensor(env_ids).to(self.device)
-        ids = ids.nonzero().flatten() if ids.dtype == torch.bool else ids.long()
+        ids = arguments.world_ids(env_ids, self.device)
         forces = self._mj["xfrc_applied"][:, self.mj_model.body(body).id, :3]
         forces.index_add_(0, ids, force.detach().to(forces))
 
@@ -335,18 +331,8 @@ class WarpSimulator:
         The first call makes room for gains per world and captures the graphs again.
         """
         self._open()
-        shape = (self.num_envs, self.model.skeleton.num_dofs)
-        wanted: dict[str, Tensor] = {}
-        for name, value in (("kp", kp), ("kd", kd)):
-            if value is None:
-                continue
-            value = value.detach().to(self.device, torch.float32)
-            if value.shape not in (shape[1:], shape) or not bool((value.isfinite() & (value >= 0)).all()):
-                raise SimulatorError(
-                    f"set_gains(): {name} has shape {list(value.shape)}; give [D] or [N, D] = {list(shape)}, "
-                    "finite and not negative"
-                )
-            wanted[name] = value.expand(shape).clone()
+        dofs = self.model.skeleton.num_dofs
+        wanted = dict(arguments.gains(kp, kd, self.num_envs, dofs, self.device, torch.float32))
         if not wanted:
             return
         if not self._gains:
@@ -424,27 +410,6 @@ class WarpSimulator:
             if self.device.type == "cuda":
                 self._flag_sent = torch.cuda.Event()
                 self._flag_sent.record(torch.cuda.current_stream(self.device))
-
-    def _check(self, ids: Tensor, state: ResetState) -> None:
-        """Refuse what cannot be meant."""
-        if len(ids.unique()) != len(ids) or bool((ids < 0).any() | (ids >= self.num_envs).any()):
-            raise SimulatorError(
-                f"reset() needs different worlds within 0..{self.num_envs - 1}, got {ids.tolist()}"
-            )
-        for name, stage in self._stage.items():
-            value = getattr(state, name)
-            wanted = (len(ids), stage.shape[1])
-            if tuple(value.shape) != wanted:
-                raise SimulatorError(f"reset(): {name} has shape {list(value.shape)}, not {list(wanted)}")
-            good = value.isfinite().all(dim=-1)
-            if name == "root_rot":
-                good = good & ((value.norm(dim=-1) - 1.0).abs() < 1e-2)
-            if not bool(good.all()):
-                row = int((~good).nonzero()[0])
-                raise SimulatorError(
-                    f"reset(): {name} of world {int(ids[row])} is not "
-                    f"{'a unit quaternion' if name == 'root_rot' else 'finite'}: {value[row].tolist()}"
-                )
 
 
 #: What the next step depends on.

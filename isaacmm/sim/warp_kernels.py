@@ -8,10 +8,11 @@ Everything lives inside captured graphs; none of these is launched by itself in 
 
 import warp as wp
 
+from isaacmm.sim import arguments
+
 #: MuJoCo's own limit: beyond it a number is as good as NaN.
 ABSURD = wp.constant(1.0e10)
-#: No character moves this fast (m/s, rad/s): the world is lost although its numbers are still finite.
-LOST_SPEED = wp.constant(1.0e3)
+LOST_SPEED = wp.constant(arguments.LOST_SPEED)
 
 
 @wp.kernel(enable_backward=False)
