@@ -63,7 +63,7 @@ class InbetweenTask:
 
     # ------------------------------------------------------------------ learn
     def build(self) -> nn.Module:
-        """A fresh network with the clips' statistics; untrained it is plain interpolation."""
+        """A network with the clips' statistics; untrained it is plain interpolation."""
         size = 3 + 6 * self.pack.rot.shape[1]
         model = Inbetweener(size, **{str(k): v for k, v in dict(self.config["network"]).items()})
         generator = torch.Generator().manual_seed(0)
@@ -72,6 +72,9 @@ class InbetweenTask:
         model.mean.copy_(frames.mean(0))
         model.std.copy_(frames.std(0).clamp(min=0.05))
         return model
+
+    def begin(self, model: nn.Module) -> None:
+        """Nothing: what it adds to interpolation begins at zero."""
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Windows with one mask: real frames, interpolated frames, clock, bones."""

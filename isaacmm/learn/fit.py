@@ -38,7 +38,12 @@ class FitTask(Protocol):
     name: str
 
     def build(self) -> nn.Module:
-        """A fresh model with all statistics in its buffers. Weights come from torch's global generator."""
+        """A model of the right shape. Weights come from torch's global generator; a checkpoint may replace them."""
+        ...
+
+    def begin(self, model: nn.Module) -> None:
+        """What a fresh fit begins with besides random weights: statistics in buffers, closed forms. May be costly; not
+        called where a checkpoint replaces all of it."""
         ...
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -156,7 +161,7 @@ def fit(
             from isaacmm.cli.console import StopRequest
 
             stop = exits.enter_context(StopRequest().installed()).__bool__
-        loop = _Loop(task, config, folder, settings)
+        loop = _Loop(task, config, folder, settings, fresh=not resume and start is None)
         if resume:
             loop.restore(checkpoint.load(loop.path, config.device))
             say(f"going on at step {loop.step} of {config.max_steps}")
@@ -178,13 +183,18 @@ def judged_on(task: FitTask) -> str:
 class _Loop:
     """The state of a fit, all of which is in its checkpoints."""
 
-    def __init__(self, task: FitTask, config: FitConfig, folder: Path, settings: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, task: FitTask, config: FitConfig, folder: Path, settings: Mapping[str, Any] | None, fresh: bool
+    ) -> None:
         self.task, self.config, self.folder = task, config, folder
         self.settings = dict(settings or {})
         self.path = folder / "nn" / LAST
         self.cuda = [torch.device(config.device).index or 0] if config.device.startswith("cuda") else []
         torch.manual_seed(config.seed)
-        self.model = task.build().to(config.device).train()
+        self.model = task.build()
+        if fresh:
+            task.begin(self.model)
+        self.model = self.model.to(config.device).train()
         self.average = WeightAverage(self.model, config.ema_decay)
         self.optimizer = torch.optim.AdamW(_groups(self.model, config.weight_decay), lr=0.0, betas=config.betas)
         self.generator = torch.Generator().manual_seed(config.seed + 1)

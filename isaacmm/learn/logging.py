@@ -134,7 +134,7 @@ def _number(text: str | None) -> float:
 
 def share_done(iterations: int, minutes: float | None, iteration: int, seconds: float) -> float:
     """How much of a training of so many iterations, or minutes, is done, in [0, 1]."""
-    by_count = iteration / iterations
+    by_count = iteration / iterations if iterations else 1.0
     by_clock = seconds / (60.0 * minutes) if minutes else 0.0
     return min(1.0, max(by_count, by_clock))
 

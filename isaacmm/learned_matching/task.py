@@ -75,9 +75,13 @@ class LearnedMMTask:
 
     # ------------------------------------------------------------------- model
     def build(self) -> nn.Module:
-        """Fresh networks with the statistics of the clips."""
-        rows, model = self.rows, LearnedMM(self.spec())
-        layout = rows.layout
+        """Networks of the configured sizes."""
+        return LearnedMM(self.spec())
+
+    def begin(self, model: nn.Module) -> None:
+        """The statistics of the clips, and what closed forms make of them."""
+        assert isinstance(model, LearnedMM)
+        rows, layout = self.rows, self.rows.layout
         model.pose_mean.copy_(rows.poses.mean(0))
         for part in layout.parts:
             model.pose_scale[part.slice] = rows.poses[:, part.slice].std(0).mean().clamp(min=1e-3)
@@ -102,7 +106,6 @@ class LearnedMMTask:
                 [self.prototypes.answer(*part) for part in zip(query.split(512), chosen.split(512), strict=True)]
             )
             model.begin_projections(query, chosen, x[answer], self._latents(model, answer))
-        return model
 
     @torch.no_grad()
     def _begin_steps(self, model: LearnedMM, draw: torch.Generator) -> None:

@@ -125,11 +125,14 @@ class VQVAETask:
 
     # ------------------------------------------------------------- the loop's
     def build(self) -> nn.Module:
-        """A fresh network with the statistics of what it will learn from, begun by :meth:`MotionVQVAE.begin`."""
-        model = MotionVQVAE(self.shape, self.mean, self.scale)
+        """A network with the statistics of what it will learn from."""
+        return MotionVQVAE(self.shape, self.mean, self.scale)
+
+    def begin(self, model: nn.Module) -> None:
+        """See :meth:`MotionVQVAE.begin`."""
+        assert isinstance(model, MotionVQVAE)
         tokens = int(self.settings["batch"]) * self.window // model.frames_per_token
         model.begin([*self.normal, *self.mirrored], self.weight, tokens)
-        return model
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """``x [B, T, F]`` normalised windows, and ``depth [B]`` layers that each may use."""

@@ -30,6 +30,9 @@ class Mean:
     def build(self) -> nn.Module:
         return nn.Linear(1, 1)
 
+    def begin(self, model: nn.Module) -> None:
+        nn.init.zeros_(model.get_parameter("bias"))
+
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"x": torch.rand(4, 1, generator=generator)}
 

@@ -28,12 +28,16 @@ class Line:
     def __init__(self, width: int = 16, poison: int = -1) -> None:
         self.width, self.poison = width, poison
         self.finished: list[Path] = []
-        self.evaluated = 0
+        self.evaluated = self.begun = 0
 
     def build(self) -> nn.Module:
         model = nn.Sequential(nn.Linear(1, self.width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(self.width, 1))
         model.register_buffer("count", torch.zeros(1))
         return model
+
+    def begin(self, model: nn.Module) -> None:
+        self.begun += 1
+        model.get_parameter("3.bias").data.fill_(1.0)
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         x = torch.rand(32, 1, generator=generator) * 2 - 1
@@ -113,6 +117,19 @@ def test_a_resumed_fit_is_the_one_that_never_stopped(tmp_path: Path) -> None:
     assert same(whole, weights(fit(task, FAST, tmp_path / "parts", resume=True)))
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
     assert task.finished
+
+
+def test_only_a_fresh_fit_begins(tmp_path: Path) -> None:
+    """Where a checkpoint replaces everything, principal components and the like would be worked out for nothing."""
+    task = Line()
+    path = fit(task, replace(FAST, max_steps=0), tmp_path / "a")
+    assert task.begun == 1
+    for part in ("model", "ema"):  # the average begins with it, too
+        assert float(checkpoint.load(path)[part]["3.bias"]) == 1.0
+    task = Line()
+    fit(task, FAST, tmp_path / "a", resume=True)
+    fit(task, replace(FAST, max_steps=1), tmp_path / "b", start=path)
+    assert task.begun == 0
 
 
 def test_the_average_and_the_buffers(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def task(rows: Rows) -> LearnedMMTask:
 def model(task: LearnedMMTask) -> LearnedMM:
     torch.manual_seed(0)
     made = task.build()
+    task.begin(made)
     assert isinstance(made, LearnedMM)
     return made.eval()
 

@@ -42,6 +42,7 @@ def test_compression_begins_as_principal_components(task: LearnedMMTask, model: 
 def test_more_latents_than_there_is_to_tell(rows: Rows, config: dict[str, Any]) -> None:
     task = LearnedMMTask({**config, "latent": 100}, rows)
     model = task.build()
+    task.begin(model)
     assert isinstance(model, LearnedMM)
     with torch.no_grad():
         assert error_mm(model, rows) < 1.0
@@ -113,6 +114,7 @@ def test_poses_rest_after_their_steps(rows: Rows, config: dict[str, Any]) -> Non
     assert [bool(b["poses_rest"]) for b in batches] == [False, False, False, True, False, False]
     torch.manual_seed(0)
     model = task.build()
+    task.begin(model)
     assert isinstance(model, LearnedMM)
     with torch.no_grad():
         begun = error_mm(model, rows)
@@ -133,6 +135,7 @@ def test_a_fit_improves_and_its_checkpoint_says_everything(
     settings = FitConfig(max_steps=120, learning_rate=3e-3, warmup_steps=5, evaluate_every=0, ema_decay=0.9)
     torch.manual_seed(settings.seed)
     begun = task.build()
+    task.begin(begun)
     fit(task, settings, tmp_path, say=lambda text: None)
     model, meta = load(tmp_path)
     told = task.evaluate(model)

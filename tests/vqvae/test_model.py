@@ -139,6 +139,7 @@ def test_untrained_tokens_already_tell_something(quantizer: str, clips: list[Mot
     task = VQVAETask(settings(quantizer=quantizer), clips, 1)
     model, truth = task.build().eval(), task.spec.extract(task.learned[0])
     assert isinstance(model, MotionVQVAE)
+    task.begin(model)
     found, guess = (
         measure.compare(task.spec, truth, made).values()["mpjpe_mm"]
         for made in (model.reconstruct(truth), task.mean.expand_as(truth))
