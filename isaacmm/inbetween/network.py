@@ -15,7 +15,7 @@ from isaacmm.errors import CheckpointError, MotionError
 from isaacmm.inbetween.clips import check_skeleton
 from isaacmm.inbetween.masks import LONGEST_GAP
 from isaacmm.inbetween.model import Inbetweener
-from isaacmm.learn.fit import load_fitted
+from isaacmm.learn.fit import load_fitted, shipped
 from isaacmm.motion.clip import Motion
 from isaacmm.skeleton import Skeleton
 
@@ -58,7 +58,7 @@ class Network:
         meta = content["meta"]
         size = int(content["ema"]["mean"].shape[0])
         model = Inbetweener(size, **meta["network"])
-        model.load_state_dict(content["ema"])
+        model.load_state_dict(shipped(content))
         return cls(
             model.eval().requires_grad_(False), skeleton_from_dict(meta["skeleton"]), float(meta["fps"]),
             content.get("evaluation", {}), path, torch.tensor(meta.get("forward", [1.0, 0.0, 0.0])),

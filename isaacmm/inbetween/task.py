@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,12 @@ class InbetweenTask:
                     found[f"{key}_baseline"] = base[name]
         self.evaluation = found
         return found
+
+    def score(self, values: Mapping[str, float]) -> float:
+        """Mean logarithm of the ratios to interpolation: L2P of gaps, positions of rates."""
+        keys = [k for k in values if k.startswith(("l2p_gap", "mpjpe_x")) and not k.endswith("_baseline")]
+        ratios = [max(values[k], 1e-9) / max(values[f"{k}_baseline"], 1e-9) for k in keys]
+        return sum(math.log(ratio) for ratio in ratios) / max(len(ratios), 1)
 
     def scores(self, fill: Fill, most: int) -> dict[str, dict[str, float]]:
         """Scores by test: ``gap15``, ``x8``, ``noise``; tests for which the clips are too short are left out."""

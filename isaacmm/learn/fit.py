@@ -31,6 +31,9 @@ _MOST_BAD_STEPS = 20
 class FitTask(Protocol):
     """What is learned, from what, and how well it does. Everything the model needs later is in its state.
 
+    It may have ``score(values)``, of what :meth:`evaluate` returned: the lower the better. Then the average that was
+    best at an evaluation is shipped, and not that of the last step: few clips get learned by heart after a while.
+
     Attributes:
         name: as in ``task=``.
     """
@@ -170,8 +173,13 @@ def fit(
         loop.run(stop, say)
         if not stop():
             say(f"\n{task.name} after {loop.spent()}, {judged_on(task)}:\n{table(loop.evaluation)}\n")
-            with torch.random.fork_rng(devices=loop.cuda):
-                task.finish(loop.average.model, folder)
+            with torch.random.fork_rng(devices=loop.cuda), torch.no_grad():
+                model = loop.average.model
+                if loop.best and loop.best["step"] != loop.step:
+                    model.load_state_dict(loop.best["model"])
+                    task.evaluate(model)  # what a task remembers of it is to be of what is shipped
+                    say(f"Shipped is step {loop.best['step']}, which did better:\n{table(loop.best['evaluation'])}\n")
+                task.finish(model, folder)
     return loop.path
 
 
@@ -201,6 +209,8 @@ class _Loop:
         self.step = self.samples = self.bad_steps = 0
         self.seconds = self.cpu_seconds = 0.0
         self.evaluation: dict[str, float] = {}
+        #: the average that was best: its ``step``, ``score``, ``evaluation`` and ``model``; empty without a score
+        self.best: dict[str, Any] = {}
         self.meta = task.meta()
         _check_plain(self.meta, "meta()")
 
@@ -279,6 +289,13 @@ class _Loop:
         with torch.random.fork_rng(devices=self.cuda), torch.no_grad():
             values = self.task.evaluate(self.average.model.eval())
         self.evaluation = {k: float(v) for k, v in values.items()}
+        score = getattr(self.task, "score", None)
+        if score is None:
+            return
+        value = float(score(self.evaluation))
+        if not self.best or value < self.best["score"]:
+            model = {name: tensor.detach().clone() for name, tensor in self.average.model.state_dict().items()}
+            self.best = {"step": self.step, "score": value, "evaluation": self.evaluation, "model": model}
 
     def _row(self, stats: Mapping[str, float | Tensor], judged: bool) -> dict[str, float]:
         row = {"iteration": float(self.step), "samples": float(self.samples), "seconds": self.seconds}
@@ -306,6 +323,7 @@ class _Loop:
                 **{f"cuda:{i}": torch.cuda.get_rng_state(i) for i in self.cuda},
             },
             "evaluation": self.evaluation,
+            "best": self.best,
             "meta": self.meta,
             "config": self.settings,
         }
@@ -325,7 +343,7 @@ class _Loop:
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.samples = int(content["step"]), int(content["samples"])
         self.seconds, self.cpu_seconds = float(content["seconds"]), float(content.get("cpu_seconds", 0.0))
-        self.evaluation = dict(content["evaluation"])
+        self.evaluation, self.best = dict(content["evaluation"]), dict(content.get("best") or {})
         # generators live on the CPU wherever the checkpoint was loaded to
         torch.set_rng_state(content["rng"]["torch"].cpu())
         self.generator.set_state(content["rng"]["batches"].cpu())
@@ -336,12 +354,19 @@ class _Loop:
     def borrow(self, content: Mapping[str, Any], path: Path) -> None:
         """Begin with the weights of another fit."""
         check_fits(self.model, content, self.task.name, path)
-        self.model.load_state_dict(content["ema"])
-        self.average.model.load_state_dict(content["ema"])
+        self.model.load_state_dict(shipped(content))
+        self.average.model.load_state_dict(shipped(content))
+
+
+def shipped(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a fit's checkpoint that are used: the best average, where the task has a score, or the last."""
+    best: Mapping[str, Any] = content.get("best") or {}
+    weights: dict[str, Tensor] = best["model"] if best else content["ema"]
+    return weights
 
 
 def load_fitted(path: Path, task: FitTask | None = None, device: str = "cpu") -> dict[str, Any]:
-    """A fit's checkpoint; its shipped weights are ``content["ema"]``, what they mean is ``content["meta"]``.
+    """A fit's checkpoint; its weights are :func:`shipped` ones, what they mean is ``content["meta"]``.
 
     Raises:
         CheckpointError: missing, damaged, of a policy, or of another task.

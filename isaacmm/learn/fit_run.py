@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from isaacmm.cli.console import shown
 from isaacmm.errors import CheckpointError
 from isaacmm.learn import fit_tasks
-from isaacmm.learn.fit import FitConfig, check_fits, fit, judged_on, load_fitted
+from isaacmm.learn.fit import FitConfig, check_fits, fit, judged_on, load_fitted, shipped
 from isaacmm.learn.fit_log import table
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test(cfg: DictConfig, run: Run) -> None:
     torch.manual_seed(int(cfg.seed))
     model = task.build().to(str(cfg.rl_device)).eval().requires_grad_(False)
     check_fits(model, content, task.name, run.checkpoint)
-    model.load_state_dict(content["ema"])
+    model.load_state_dict(shipped(content))
     run.console.say(f"Evaluating {shown(run.checkpoint)}, trained for {content['step']} steps.")
     with torch.no_grad():
         values = task.evaluate(model)

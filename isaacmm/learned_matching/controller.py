@@ -171,7 +171,7 @@ def load(run: str | Path) -> tuple[LearnedMM, dict[str, Any]]:
     Raises:
         CheckpointError: there are none.
     """
-    from isaacmm.learn.fit import LAST, load_fitted
+    from isaacmm.learn.fit import LAST, load_fitted, shipped
 
     path = Path(run)
     if not path.exists() and (Path("runs") / path).exists():
@@ -182,5 +182,5 @@ def load(run: str | Path) -> tuple[LearnedMM, dict[str, Any]]:
     if content["task"] != NAME:
         raise CheckpointError(f"{path} was made by task={content['task']}; networks= takes a run of task={NAME}")
     model = LearnedMM(content["meta"]["spec"])
-    model.load_state_dict(content["ema"])
+    model.load_state_dict(shipped(content))
     return model.eval(), dict(content["meta"])

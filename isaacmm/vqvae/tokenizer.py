@@ -13,7 +13,7 @@ from torch import Tensor
 
 from isaacmm.cli import runs
 from isaacmm.errors import CheckpointError, MotionError
-from isaacmm.learn.fit import KIND, load_fitted
+from isaacmm.learn.fit import KIND, load_fitted, shipped
 from isaacmm.motion.clip import Motion
 from isaacmm.vqvae.features import MotionFeatures, Start
 from isaacmm.vqvae.model import MotionVQVAE, Shape
@@ -53,7 +53,7 @@ class Tokenizer:
             raise CheckpointError(f"{path} is a checkpoint of {content['task']}, not of {TASK}")
         meta = content["meta"]
         model = MotionVQVAE(Shape.from_dict(meta["shape"]))
-        model.load_state_dict(content["ema"])
+        model.load_state_dict(shipped(content))
         return cls(model.eval().requires_grad_(False), MotionFeatures.from_dict(meta["features"]), path, meta,
                    content["config"])  # fmt: skip
 

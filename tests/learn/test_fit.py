@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isaacmm.errors import CheckpointError, ConfigError, IsaacmmError
 from isaacmm.learn import checkpoint
-from isaacmm.learn.fit import FitConfig, fit, load_fitted
+from isaacmm.learn.fit import FitConfig, fit, load_fitted, shipped
 from isaacmm.learn.fit_log import table
 from isaacmm.learn.fit_split import family, split_clips
 
@@ -136,6 +136,43 @@ def test_the_average_and_the_buffers(tmp_path: Path) -> None:
     content = checkpoint.load(fit(Line(), FAST, tmp_path))
     assert content["ema"]["count"] == content["model"]["count"] == 60  # statistics are copied, not averaged
     assert not torch.equal(content["ema"]["0.weight"], content["model"]["0.weight"])
+
+
+class Grumpy(Line):
+    """Finds every step after the 20th worse, however well the line fits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Tensor] = {}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return {**super().evaluate(model), "count": float(model.get_buffer("count"))}
+
+    def score(self, values: dict[str, float]) -> float:
+        return abs(values["count"] - 20.0)
+
+    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+        self.given = {k: v.clone() for k, v in model_ema.state_dict().items()}
+        return super().finish(model_ema, folder)
+
+
+def test_the_best_average_is_shipped_where_a_task_has_a_score(tmp_path: Path) -> None:
+    task, said = Grumpy(), []
+    content = checkpoint.load(fit(task, FAST, tmp_path / "whole", say=said.append))
+    assert content["best"]["step"] == 20 and content["step"] == 60
+    assert task.given["count"] == 20 and any("step 20" in text for text in said)
+    assert all(torch.equal(task.given[k], v) for k, v in shipped(content).items())
+    assert content["ema"]["count"] == 60  # to go on from
+    # a fit that was stopped remembers which was the best
+    steps = iter(range(10_000))
+    fit(Grumpy(), FAST, tmp_path / "parts", stop=lambda: next(steps) >= 35)
+    again = Grumpy()
+    fit(again, FAST, tmp_path / "parts", resume=True)
+    assert all(torch.equal(task.given[k], v) for k, v in again.given.items())
+    assert same(weights(tmp_path / "whole" / "nn" / "last.pth"), weights(tmp_path / "parts" / "nn" / "last.pth"))
+    # another fit begins with the best
+    other = fit(Line(), replace(FAST, max_steps=0), tmp_path / "next", start=tmp_path / "whole" / "nn" / "last.pth")
+    assert torch.equal(checkpoint.load(other)["model"]["0.weight"], task.given["0.weight"])
 
 
 def test_the_checkpoint_explains_itself(tmp_path: Path) -> None:
