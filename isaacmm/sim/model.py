@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 
 from isaacmm.character import CharacterModel
-from isaacmm.errors import ConfigError
+from isaacmm.errors import ConfigError, SimulatorError
 from isaacmm.sim.simulator import SimConfig
 
 _NET_FORCE = 3  # a contact sensor's reduction: sum over the contacts, in world axes
@@ -50,3 +52,14 @@ def build_model(model: CharacterModel, config: SimConfig) -> mujoco.MjModel:
         return spec.compile()
     except ValueError as error:
         raise ConfigError(f"{model.mjcf}: MuJoCo cannot compile this model: {error}") from error
+
+
+def run_of(ids: Sequence[int]) -> slice:
+    """``ids`` as a slice, so that indexing makes views. A character's parts always follow each other.
+
+    Raises:
+        SimulatorError: they do not.
+    """
+    if list(ids) != list(range(ids[0], ids[0] + len(ids))):
+        raise SimulatorError(f"the parts of the character do not follow each other in MuJoCo's arrays: {list(ids)}")
+    return slice(ids[0], ids[0] + len(ids))

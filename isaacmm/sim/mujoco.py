@@ -22,7 +22,7 @@ from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import SimulatorError
 from isaacmm.sim import arguments
-from isaacmm.sim.model import build_model, contact_sensor
+from isaacmm.sim.model import build_model, contact_sensor, run_of
 from isaacmm.sim.mujoco_read import LinkReader
 from isaacmm.sim.simulator import SimConfig
 from isaacmm.state import MotionState, ResetState
@@ -76,12 +76,12 @@ class MujocoSimulator:
         root_body = m.body(skeleton.names[0]).id
         root_joint = int(m.body_jntadr[root_body])
         self._root_q, self._root_v = int(m.jnt_qposadr[root_joint]), int(m.jnt_dofadr[root_joint])
-        self._bodies = _run([m.body(name).id for name in skeleton.names])
-        self._dof_q = _run([int(m.jnt_qposadr[j]) for j in joints])
-        self._dof_v = _run([int(m.jnt_dofadr[j]) for j in joints])
+        self._bodies = run_of([m.body(name).id for name in skeleton.names])
+        self._dof_q = run_of([int(m.jnt_qposadr[j]) for j in joints])
+        self._dof_v = run_of([int(m.jnt_dofadr[j]) for j in joints])
         servos = np.array([servo[j] for j in joints])
         in_order = bool((np.diff(servos) == 1).all())  # actuators may be listed in any order
-        self._servos: slice | np.ndarray = _run(servos.tolist()) if in_order else servos
+        self._servos: slice | np.ndarray = run_of(servos.tolist()) if in_order else servos
 
     def _bind(self) -> None:
         """Alias the batch's arrays: states, which may be written, and outputs, which may not."""
@@ -287,13 +287,6 @@ def _log_quietly() -> None:
     log.logto_console = False
     log.logto_file = False
     log.set()
-
-
-def _run(ids: list[int]) -> slice:
-    """``ids`` as a slice, so that indexing makes views. A character's parts always follow each other."""
-    if ids != list(range(ids[0], ids[0] + len(ids))):
-        raise SimulatorError(f"the parts of the character do not follow each other in MuJoCo's arrays: {ids}")
-    return slice(ids[0], ids[0] + len(ids))
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -34,7 +34,7 @@ from isaacmm.errors import SimulatorError  # noqa: E402
 from isaacmm.sim import arguments  # noqa: E402
 from isaacmm.sim import warp_kernels as kernels  # noqa: E402
 from isaacmm.sim import warp_setup as setup  # noqa: E402
-from isaacmm.sim.model import build_model, contact_sensor  # noqa: E402
+from isaacmm.sim.model import build_model, contact_sensor, run_of  # noqa: E402
 from isaacmm.sim.simulator import SimConfig  # noqa: E402
 from isaacmm.state import MotionState, ResetState  # noqa: E402
 
@@ -101,9 +101,9 @@ class WarpSimulator:
         bodies = [m.body(name).id for name in skeleton.names]
         root_joint = int(m.body_jntadr[bodies[0]])
         self._root_q, self._root_v = int(m.jnt_qposadr[root_joint]), int(m.jnt_dofadr[root_joint])
-        self._bodies = _slice(bodies)
-        self._dof_q = _slice([int(m.jnt_qposadr[j]) for j in joints])
-        self._dof_v = _slice([int(m.jnt_dofadr[j]) for j in joints])
+        self._bodies = run_of(bodies)
+        self._dof_q = run_of([int(m.jnt_qposadr[j]) for j in joints])
+        self._dof_v = run_of([int(m.jnt_dofadr[j]) for j in joints])
         self._servo_ids = [servo[j] for j in joints]
         first = [0]
         for body in range(skeleton.num_bodies):
@@ -414,13 +414,6 @@ class WarpSimulator:
 
 #: What the next step depends on.
 _INTEGRATED = ("qpos", "qvel", "ctrl", "qacc_warmstart", "xfrc_applied", "time")
-
-
-def _slice(ids: Sequence[int]) -> slice:
-    """``ids`` as a slice, so that indexing makes views. A character's parts always follow each other."""
-    if list(ids) != list(range(ids[0], ids[0] + len(ids))):
-        raise SimulatorError(f"the parts of the character do not follow each other in MuJoCo's arrays: {list(ids)}")
-    return slice(ids[0], ids[0] + len(ids))
 
 
 def _announce_compilation() -> None:
