@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from isaacmm import rotation
@@ -16,7 +17,7 @@ from isaacmm.character import CharacterModel
 from isaacmm.errors import IsaacmmError
 from isaacmm.render.camera import follow, gaussian_smooth
 from isaacmm.render.inset import Map
-from isaacmm.render.playback import Track, frames
+from isaacmm.render.playback import Track, frames, stature
 
 if TYPE_CHECKING:
     from isaacmm.evaluate.rollout import Rollout
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _CODECS = ("libx264", "mpeg4")
 #: Where the twin goes (m to the left of the character), and how it is drawn.
 BESIDE = 1.0
+#: Figures of a strip closer than this share of their height hide each other.
+_ELBOW_ROOM = 0.3
 _PALE, _GHOST = (0.62, 0.74, 0.86), 0.75
 
 
@@ -226,6 +229,7 @@ def _with_twin(
     rot = np.stack([ghost.root_rot, ghost.root_rot], axis=1)
     cameras = follow(
         pos, rot, rollout.fps, width=size[0], height=size[1], elevation=21.0, turn_seconds=2.0, seconds=0.4,
+        body_height=stature(rollout.character),
     )  # fmt: skip
     line = track.line
     if line is None:
@@ -275,36 +279,55 @@ def film_motion(
 def strip_of(
     character: CharacterModel, track: Track, fps: float, *, poses: int = 6, size: tuple[int, int] = (960, 300)
 ) -> np.ndarray:
-    """One picture of ``poses`` moments along the way, seen from the side; uint8 ``[H, W, 3]``.
+    """One picture of ``poses`` moments, seen from the side; uint8 ``[H, W, 3]``.
 
-    The moments are spread over one to two metres each, so that the figures stand side by side.
+    Where the way is long enough, they are moments along it, nearly a metre apart. Where they would hide each other they
+    are spread over the time, and stand in a row.
     """
     from isaacmm.render.camera import Camera
 
+    tall = stature(character)
     travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(track.root_pos[:, :2], axis=0), axis=-1))])
-    length = min(float(travelled[-1]), 0.95 * (poses - 1))
-    marks = np.linspace(0.0, length, poses) if length > 1.0 else np.linspace(0.0, float(travelled[-1]), poses)
-    ids = np.clip(np.searchsorted(travelled, marks), 0, len(travelled) - 1)
+    # of several distances the one that shows most: a stride apart, all poses would be alike
+    widest = float(travelled[-1]) / max(poses - 1, 1)
+    tried = [
+        np.clip(np.searchsorted(travelled, min(widest, share * tall) * np.arange(poses)), 0, len(travelled) - 1)
+        for share in (0.54, 0.5, 0.46, 0.42)
+    ]
+    ids = max(tried, key=lambda moments: _variety(track, moments))
+    pos = track.root_pos[ids].copy()
+    reach = float(np.linalg.norm(pos[-1, :2] - pos[0, :2]))
+    if reach < _ELBOW_ROOM * tall * (poses - 1):
+        whole = len(travelled) - 1
+        spans = [np.linspace(a, b, poses).round().astype(int) for a, b in ((0, whole), (whole // 4, whole // 4 * 3))]
+        ids = max(spans, key=lambda moments: _variety(track, moments))
+        pos = track.root_pos[ids].copy()
+        yaw = float(rotation.yaw(torch.as_tensor(track.root_rot[0], dtype=torch.float32)))
+        row = turned(np.array([1.0, 0.0]), np.array(yaw))
+        pos[:, :2] = pos[0, :2] + 0.5 * tall * np.arange(poses)[:, None] * row
+        reach = float(np.linalg.norm(pos[-1, :2] - pos[0, :2]))
     moments = [
         Track(
-            track.root_pos[[i]], track.root_rot[[i]], track.dof_pos[[i]],
+            pos[[k]], track.root_rot[[i]], track.dof_pos[[i]],
             contact=None if track.contact is None else track.contact[[i]],
         )
-        for i in ids
+        for k, i in enumerate(ids)
     ]  # fmt: skip
-    a, b = track.root_pos[ids[0]], track.root_pos[ids[-1]]
-    middle = 0.5 * (a + b)
-    along = np.array([b[0] - a[0], b[1] - a[1]])
-    reach = float(np.linalg.norm(along))
-    along = along / reach if reach > 0.3 else np.array([1.0, 0.0])
+    along = pos[-1, :2] - pos[0, :2]
+    along = along / reach if reach > 0.1 else np.array([1.0, 0.0])
     side = np.array([along[1], -along[0]])
     fovy = 20.0
     half = np.tan(np.deg2rad(fovy) / 2)
-    away = max(2.1 / (2 * half), (reach + 1.2) / (2 * half * size[0] / size[1]))
-    target = np.array([middle[0], middle[1], 0.86])
+    away = max(1.2 * tall / (2 * half), (reach + 0.7 * tall) / (2 * half * size[0] / size[1]))
+    target = np.array([*(0.5 * (pos[0, :2] + pos[-1, :2])), 0.49 * tall])
     eye = target + np.array([*(away * side), 0.14 * away])
     camera = Camera(eye, target, fovy, *size)
     return next(frames(character, moments, fps, width=size[0], height=size[1], cameras=[camera]))
+
+
+def _variety(track: Track, moments: np.ndarray) -> float:
+    """How much poses differ between ``moments``."""
+    return float(track.dof_pos[moments].std(0).sum() + track.root_rot[moments].std(0).sum())
 
 
 def film_strip(rollout: Rollout, world: int | None = None, **options: object) -> bytes:

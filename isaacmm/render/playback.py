@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from isaacmm.character import CharacterModel
 from isaacmm.render.actor import Actor
@@ -87,7 +88,7 @@ def frames(
     if cameras is None:
         pos = np.stack([t.root_pos for t in tracks], axis=1)
         rot = np.stack([t.root_rot for t in tracks], axis=1)
-        cameras = follow(pos, rot, fps, width=width, height=height)
+        cameras = follow(pos, rot, fps, width=width, height=height, body_height=stature(character))
     scene = Scene(actors)
     velocities = [_velocity(t.root_pos, fps) for t in tracks]
     lines = [dashes(t.line) for t in tracks if t.line is not None]
@@ -106,6 +107,15 @@ def frames(
         if caption is not None:
             write(image, caption(f))
         yield image
+
+
+def stature(character: CharacterModel) -> float:
+    """About how tall a character is, m: from its soles to its highest joint at rest, and a head above that."""
+    skeleton = character.skeleton
+    joints = skeleton.dofs_to_joint_rot(torch.zeros(1, skeleton.num_dofs))
+    pos, rot = skeleton.fk(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 0.0, 1.0]]), joints)
+    low = min(float(character.sole_points(pos, rot)[..., 2].min()), float(pos[..., 2].min()))
+    return 1.29 * (float(pos[..., 2].max()) - low)
 
 
 def _velocity(root_pos: Array, fps: float) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.errors import IsaacmmError
 from isaacmm.export import video
@@ -74,6 +76,25 @@ def test_contacts_light_the_feet_and_commands_draw_arrows() -> None:
 def test_strip_shows_several_figures() -> None:
     image = video.strip_of(CHARACTER, video.motion_track(CHARACTER, clip(60)), 30.0, poses=3, size=(240, 80))
     assert image.shape == (80, 240, 3) and image.std() > 5
+
+
+def _figures(image: np.ndarray) -> int:
+    """How many there are side by side: columns with a head or shoulders in them, and gaps between."""
+    upper = image[: image.shape[0] // 3].astype(int)
+    busy = (np.abs(upper - upper[:, :1]).sum(-1) > 60).any(0)
+    return int((np.diff(busy.astype(int)) == 1).sum())
+
+
+@pytest.mark.parametrize("name", ["humanoid", "g1"])
+def test_figures_of_a_strip_do_not_hide_each_other(name: str) -> None:
+    character = CharacterModel.load(name)
+    joints = character.skeleton.dofs_to_joint_rot(torch.zeros(60, character.skeleton.num_dofs))
+    pos = torch.tensor([[0.0, 0.0, 0.9]]).repeat(60, 1)
+    still = Motion(character.skeleton, pos, torch.tensor([[0.0, 0.0, 0.0, 1.0]]).repeat(60, 1), joints, 30.0)
+    turning = rotation.from_yaw(torch.linspace(0.0, 3.0, 60))
+    for motion in (still, replace(still, root_rot=turning)):
+        image = video.strip_of(character, video.motion_track(character, motion), 30.0, poses=4, size=(480, 150))
+        assert _figures(image) == 4
 
 
 def test_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
