@@ -1,11 +1,13 @@
 """Learned motion matching at scale: what networks hold of a database of any number of rows, beside its search.
 
     python benchmarks/learned_matching.py [--rows 400000] [--steps 6000] [--seconds 60] [--out runs/lmm_400k]
-                                          [--set latent=48 networks.stepper=[512,512]]
+                                          [--swings] [--set latent=48 networks.stepper=[512,512]]
 
-The database is that of ``search.py``, at 30 rows per second: the clips in motions/ (and those of the same character in
-$ISAACMM_MOTIONS or ../shared/motions), then variants of them until there are enough rows, no two alike. The fit is that
-of task=LearnedMM with as many steps as are asked for, by one thread; it ends with the figures of its last evaluation.
+The database, at 30 rows per second: the clips in motions/ (and those of the same character in $ISAACMM_MOTIONS or
+../shared/motions), then other people's ways to do the same (``people.py``) until there are enough rows, no two alike.
+``--swings`` takes the database of ``search.py`` instead, where every joint swings by itself and feet hardly stand.
+The fit is that of task=LearnedMM with as many steps as are asked for, by one thread; it ends with the figures of its
+last evaluation.
 Then the same eight scripts are followed by search and by networks, as ``python -m isaacmm.learned_matching evaluate``
 does, and memory and times are told. Processor time is printed, since a busy machine's clock says little.
 """
@@ -19,14 +21,17 @@ from pathlib import Path
 
 import torch
 from omegaconf import OmegaConf
-from search import database
+from people import people
+from search import clips, database
 
+from isaacmm.character import CharacterModel
 from isaacmm.learn.fit import FitConfig, fit
 from isaacmm.learned_matching.comparison import compare
 from isaacmm.learned_matching.controller import load
 from isaacmm.learned_matching.evaluation import SCRIPTS
 from isaacmm.learned_matching.rows import Rows
 from isaacmm.learned_matching.task import LearnedMMTask
+from isaacmm.matching.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,6 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learned_matching_at_scale")
+    parser.add_argument("--swings", action="store_true", help="the database of search.py")
     parser.add_argument("--resume", action="store_true", help="measure (or go on with) what is in --out")
     parser.add_argument("--set", nargs="*", default=[], help="settings of cfg/task/LearnedMM.yaml")
     options = parser.parse_args()
@@ -47,7 +53,11 @@ def main() -> None:
     config = OmegaConf.merge(config, OmegaConf.from_dotlist(options.set))
     train = OmegaConf.load(ROOT / "cfg" / "train" / "LearnedMMFit.yaml")
     begun = time.process_time()
-    data = database(options.rows, float(config["rate"]))
+    character, rate = CharacterModel.load("humanoid"), float(config["rate"])
+    if options.swings:
+        data = database(options.rows, rate)
+    else:
+        data = Database(people(clips(character), character, options.rows / rate), character, rate)
     rows = Rows(data)
     spent = time.process_time() - begun
     print(f"{len(data):,} rows of {data.library.num_clips} clips; {spent:.0f} s of processor time", flush=True)
