@@ -112,6 +112,26 @@ def test_mistakes_are_told(home: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert main(["decode", run, str(home / name), "--out", str(home / "x.bvh")]) == 2
         assert said in capsys.readouterr().err
     assert main(["inspect", str(home / "nowhere")]) == 2
+    assert main(["inspect", run, "--top", "-3"]) == 2
+
+
+def test_nothing_is_written_over_what_is_read_or_over_another_result(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, clip = str(home / "runs" / "tiny"), tmp_path / "clip.npz"
+    clip.write_bytes((home / "clips" / "swing_2.npz").read_bytes())
+    assert main(["reconstruct", run, str(clip), "--out", str(clip)]) == 2
+    assert "written over" in capsys.readouterr().err
+    assert clip.read_bytes() == (home / "clips" / "swing_2.npz").read_bytes()
+    files = [str(tmp_path / name / "a.json") for name in ("one", "two")]
+    for file in files:  # of one clip, so both are called swing_2 inside
+        assert main(["tokenize", run, str(clip), "--out", file]) == 0
+    assert main(["decode", run, files[0], "--out", files[0]]) == 2
+    assert "written over" in capsys.readouterr().err and tokens.load(Path(files[0])).frames == 41
+    assert main(["decode", run, *files, "--out", str(tmp_path / "back")]) == 2
+    assert "just written from another file" in capsys.readouterr().err
+    assert main(["decode", run, *files, "--out", str(tmp_path / "more"), "--robot", str(tmp_path / "r.csv")]) == 2
+    assert "--joined" in capsys.readouterr().err
 
 
 def test_decoding_in_one_piece_has_no_seams(make_motion: Make) -> None:

@@ -11,6 +11,7 @@ network=none is plain interpolation, which also steps in, saying so, where the n
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from isaacmm.errors import MotionError
@@ -31,13 +32,16 @@ def run(given: argparse.Namespace) -> int:
     filling.take_out(given, "upsample CLIP OUT")
     if given.rate is not None and given.fps is not None:
         raise MotionError("give rate= or fps=, not both")
+    for name, value in (("rate", given.rate), ("fps", given.fps)):
+        if value is not None and not 0.0 < value < math.inf:
+            raise MotionError(f"{name}={value:g}: wants a number above 0")
     paths = batch.files(given)
     places = batch.targets(given, paths)
     done = filling.Filling(given)
 
     def work(path: Path) -> batch.Result:
         motion = batch.read(path, given)
-        rate = given.rate or (given.fps / motion.fps if given.fps else 4.0)
+        rate = given.rate if given.rate is not None else given.fps / motion.fps if given.fps is not None else 4.0
         whole = max(1, round(rate))
         if given.rate is not None and abs(rate - whole) > 1e-9:
             raise MotionError(f"rate={given.rate:g}: wants a whole number. Nearest: {whole}")
