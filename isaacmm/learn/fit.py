@@ -289,7 +289,7 @@ class _Loop:
 
     @property
     def untrained(self) -> bool:
-        """Whether nothing was learned yet: such weights are judged, but a fit that is stopped early must not ship them."""
+        """Whether nothing was learned yet. Such weights are judged, but a fit that stops early must not ship them."""
         return self.fresh and self.step == 0
 
     def evaluate(self) -> None:
@@ -376,7 +376,7 @@ def shipped(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def shipped_figures(content: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of the :func:`shipped` weights; empty where these were never judged (a fit that was stopped early)."""
+    """The figures of the :func:`shipped` weights; empty where these were never judged (a fit stopped early)."""
     best: Mapping[str, Any] = content.get("best") or {}
     if best:
         return dict(best["evaluation"])

@@ -221,6 +221,20 @@ def test_upsample_by_interpolation_says_so(clip: Path, tmp_path: Path, capsys: p
     assert (after.fk()[0][::6] - before.fk()[0]).abs().max() < 1e-4
 
 
+def test_frames_stored_twice_are_no_keys(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once, out = Motion.load(clip), tmp_path / "out.npz"
+    twice = torch.arange(once.num_frames).repeat_interleave(2)
+    doubled = replace(
+        once, root_pos=once.root_pos[twice], root_rot=once.root_rot[twice], joint_rot=once.joint_rot[twice],
+        contacts=None, fps=2 * once.fps,
+    )  # fmt: skip
+    doubled.save(tmp_path / "twice.npz")
+    assert main(["upsample", str(tmp_path / "twice.npz"), str(out), "rate=3", "network=none"]) == 0
+    assert "stored 2 times" in capsys.readouterr().out
+    made = Motion.load(out)
+    assert made.fps == pytest.approx(3 * once.fps, rel=1e-4) and made.num_frames == 3 * (once.num_frames - 1) + 1
+
+
 @pytest.mark.parametrize(("figures", "trust", "used"), [(WORSE, "", False), (WORSE, "--trust", True)])
 def test_upsample_by_a_network(
     clip: Path, tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str],

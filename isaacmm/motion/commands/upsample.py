@@ -16,6 +16,7 @@ from pathlib import Path
 
 from isaacmm.errors import MotionError
 from isaacmm.motion.commands import batch, filling
+from isaacmm.motion.repair import detect_doubled_frames, drop_repeated_frames
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,11 @@ def run(given: argparse.Namespace) -> int:
 
     def work(path: Path) -> batch.Result:
         motion = batch.read(path, given)
+        said = []
+        if (copies := detect_doubled_frames(motion)) > 1:  # frames that stand still are no keys
+            told = motion.fps
+            motion = drop_repeated_frames(motion, copies)
+            said = [f"every frame is stored {copies} times: the file says {told:g} fps, it moves at {motion.fps:g}"]
         rate = given.rate if given.rate is not None else given.fps / motion.fps if given.fps is not None else 4.0
         whole = max(1, round(rate))
         if given.rate is not None and abs(rate - whole) > 1e-9:
@@ -50,6 +56,7 @@ def run(given: argparse.Namespace) -> int:
                 f"{motion.name}: at {motion.fps:g} fps this makes {whole} frames of one; give a rate from 2 to 120"
             )
         result = done.upsample(motion, whole)
+        result.lines += said
         return result.written(places[path])
 
     return batch.each(given, paths, work, filling.say)

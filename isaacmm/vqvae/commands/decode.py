@@ -37,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
     if given.window is not None and given.window < tokenizer.model.frames_per_token:
         raise MotionError(f"--window {given.window}: at least {tokenizer.model.frames_per_token}, one token")
     if given.robot is not None and len(paths) > 1 and not given.joined:
-        raise MotionError(f"--robot {given.robot} is one file, but there are {len(paths)} sequences; --joined makes one")
+        raise MotionError(f"--robot {given.robot} is one file, but there are {len(paths)} sequences (--joined: one)")
     sequences = {path: tokens.load(path) for path in paths} if given.joined else {}
     if given.joined:
         joined = _join(list(sequences.values()))
