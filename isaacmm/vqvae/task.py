@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isaacmm.character import CharacterModel
-from isaacmm.errors import ConfigError, nearest
+from isaacmm.errors import ConfigError, MotionError, nearest
 from isaacmm.learn.fit_split import split_clips
 from isaacmm.motion.clip import Motion
 from isaacmm.skeleton import Skeleton
@@ -88,6 +88,12 @@ class VQVAETask:
         self.learned = [clips[i] for i in learned]
         self.judged = [clips[i] for i in held] if held else self.learned
         features = [self.spec.extract(clip) for clip in self.learned]
+        longest, token = max(len(x) for x in features), 2 ** int(s["halvings"])
+        if longest < token:
+            raise MotionError(
+                f"the longest clip to learn from has {longest} frames at {self.spec.fps:g} fps, and a token stands for "
+                f"{token}; give longer clips"
+            )
         self.mean, self.scale = data.statistics(
             torch.cat(features), [(piece.start, piece.stop) for piece in self.spec.slices]
         )

@@ -192,6 +192,16 @@ def test_pickles_of_robots_are_read(tmp_path: Path, humanoid: CharacterModel) ->
     torch.testing.assert_close(clips[0].dof_pos(), clips[1].dof_pos(), rtol=0, atol=1e-5)
 
 
+def test_clips_shorter_than_a_token_are_refused(make_motion: Make) -> None:
+    from omegaconf import OmegaConf
+
+    from isaacmm.paths import data_folder
+
+    settings = dict(OmegaConf.load(data_folder("cfg") / "task" / "MotionVQVAE.yaml"))
+    with pytest.raises(MotionError, match="has 3 frames at 30 fps, and a token stands for 4"):
+        VQVAETask({str(k): v for k, v in settings.items()}, [make_motion(frames=3)], 1)
+
+
 def test_skeletons_do_not_mix(tmp_path: Path, humanoid: CharacterModel, make_motion: Make) -> None:
     np.save(tmp_path / "robot.npy", g1_array())
     make_motion().save(tmp_path / "human.npz")
