@@ -71,6 +71,7 @@ class VQVAETask:
     """
 
     name = NAME
+    judged_on = "on clips held out"
 
     def __init__(self, settings: Mapping[str, Any], clips: Sequence[Motion], seed: int) -> None:
         s = self.settings = dict(settings)
@@ -84,6 +85,7 @@ class VQVAETask:
         learned, held = split_clips([clip.name for clip in clips], s["held_out"], seed)
         self.held_out = bool(held)
         if not held:
+            self.judged_on = "on the clips learned from, none being held out"
             log.warning("there are too few clips to hold one out: figures are of what was learned")
         self.learned = [clips[i] for i in learned]
         self.judged = [clips[i] for i in held] if held else self.learned

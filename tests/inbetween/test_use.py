@@ -18,6 +18,7 @@ from isaacmm.inbetween import clips, export, fill
 from isaacmm.inbetween.benchmark import Statistics, choose, plain
 from isaacmm.inbetween.fill import Keys
 from isaacmm.inbetween.keys import Gaps
+from isaacmm.inbetween.model import Inbetweener
 from isaacmm.inbetween.network import Network, find
 from isaacmm.inbetween.task import InbetweenTask, filler
 from isaacmm.learn.fit import FitConfig, fit
@@ -72,7 +73,9 @@ def test_it_learns_and_leaves_its_results(tmp_path: Path) -> None:
 
 
 def test_clips_may_be_held_out_by_name() -> None:
+    assert "none being held out" in InbetweenTask(walks(), {**CONFIG, "held_out": 0.0}, 0).judged_on
     task = InbetweenTask(walks(), {**CONFIG, "held_out": "*_1"}, 0)
+    assert task.judged_on == "on clips held out"
     assert task.held_names == ["walk_1"] and task.pack.names == ["walk_0", "walk_2"]
     with pytest.raises(ConfigError, match=r"fits none of the 3 clips \(walk_0"):
         InbetweenTask(walks(), {**CONFIG, "held_out": "*subject5*"}, 0)
@@ -233,6 +236,11 @@ def test_frames_stored_twice_are_no_keys(clip: Path, tmp_path: Path, capsys: pyt
     assert "stored 2 times" in capsys.readouterr().out
     made = Motion.load(out)
     assert made.fps == pytest.approx(3 * once.fps, rel=1e-4) and made.num_frames == 3 * (once.num_frames - 1) + 1
+
+
+def test_heads_share_the_width() -> None:
+    with pytest.raises(ConfigError, match=r"width=30: wants a multiple of network.heads=4"):
+        Inbetweener(9, width=30, heads=4)
 
 
 @pytest.mark.parametrize(("figures", "trust", "used"), [(WORSE, "", False), (WORSE, "--trust", True)])
