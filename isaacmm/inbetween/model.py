@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from isaacmm.errors import ConfigError
+
 #: Wave lengths (s) in which times are told to the network, geometrically from the first to the last.
 _WAVES = (0.05, 6.0)
 #: Distance (s) to both keys at which half of the correction is let through.
@@ -34,6 +36,8 @@ class Inbetweener(nn.Module):
 
     def __init__(self, size: int, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
+        if width % heads:
+            raise ConfigError(f"network.width={width}: wants a multiple of network.heads={heads}")
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
         # what one unit of output means: metres of the root, or parts of a rotation matrix

@@ -15,7 +15,7 @@ from isaacmm.errors import CheckpointError, MotionError
 from isaacmm.inbetween.clips import check_skeleton
 from isaacmm.inbetween.masks import LONGEST_GAP
 from isaacmm.inbetween.model import Inbetweener
-from isaacmm.learn.fit import load_fitted, shipped
+from isaacmm.learn.fit import load_fitted, shipped, shipped_figures
 from isaacmm.motion.clip import Motion
 from isaacmm.skeleton import Skeleton
 
@@ -61,7 +61,7 @@ class Network:
         model.load_state_dict(shipped(content))
         return cls(
             model.eval().requires_grad_(False), skeleton_from_dict(meta["skeleton"]), float(meta["fps"]),
-            content.get("evaluation", {}), path, torch.tensor(meta.get("forward", [1.0, 0.0, 0.0])),
+            shipped_figures(content), path, torch.tensor(meta.get("forward", [1.0, 0.0, 0.0])),
         )  # fmt: skip
 
     @property

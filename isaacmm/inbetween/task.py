@@ -40,6 +40,7 @@ class InbetweenTask:
     """
 
     name = NAME
+    judged_on = "on clips held out"
 
     def __init__(self, motions: Sequence[Motion], config: Mapping[str, Any], seed: int, whose: str = "own") -> None:
         self.config, self.whose = dict(config), whose
@@ -50,7 +51,8 @@ class InbetweenTask:
         self.pack = ClipPack(mirrored)
         self.judge = ClipPack([motions[i] for i in held]) if held else ClipPack(learned)
         if not held:
-            log.warning("only one clip to learn from: figures below are measured on it, not on held-out motion")
+            self.judged_on = "on the clips learned from, none being held out"
+            log.warning("no clip is held out: figures below are measured on what is learned from")
         if self.pack.longest < masks.PAST + 7:
             raise MotionError(
                 f"the longest clip has {self.pack.longest} frames at {self.pack.fps:g} fps; in-betweening learns from "
@@ -169,7 +171,7 @@ class InbetweenTask:
             evaluation = self.evaluation or self.evaluate(model_ema)
         facts = {
             "clips": len(self.pack.names), "held_out": self.held_names, "fps": float(self.pack.fps),
-            "skeleton": self.whose, "note": "" if self.held_names else "measured on the clip that was learned from",
+            "skeleton": self.whose, "note": "" if self.held_names else "measured on the clips that were learned from",
         }  # fmt: skip
         files = [results.figures(folder / "evaluation.json", evaluation, facts)]
         fill = filler(model_ema)

@@ -199,6 +199,7 @@ class _Loop:
         self.path = folder / "nn" / LAST
         self.cuda = [torch.device(config.device).index or 0] if config.device.startswith("cuda") else []
         torch.manual_seed(config.seed)
+        self.fresh = fresh
         self.model = task.build()
         if fresh:
             task.begin(self.model)
@@ -209,6 +210,8 @@ class _Loop:
         self.step = self.samples = self.bad_steps = 0
         self.seconds = self.cpu_seconds = 0.0
         self.evaluation: dict[str, float] = {}
+        #: the step that ``evaluation`` is of
+        self.judged = 0
         #: the average that was best: its ``step``, ``score``, ``evaluation`` and ``model``; empty without a score
         self.best: dict[str, Any] = {}
         self.meta = task.meta()
@@ -284,13 +287,18 @@ class _Loop:
                 f"{self.step}{kept}. Lower train.learning_rate, or look for a clip with wild values."
             )
 
+    @property
+    def untrained(self) -> bool:
+        """Whether nothing was learned yet. Such weights are judged, but a fit that stops early must not ship them."""
+        return self.fresh and self.step == 0
+
     def evaluate(self) -> None:
         """Judge the average; the training's random numbers stay where they were."""
         with torch.random.fork_rng(devices=self.cuda), torch.no_grad():
             values = self.task.evaluate(self.average.model.eval())
-        self.evaluation = {k: float(v) for k, v in values.items()}
+        self.evaluation, self.judged = {k: float(v) for k, v in values.items()}, self.step
         score = getattr(self.task, "score", None)
-        if score is None:
+        if score is None or self.untrained:
             return
         value = float(score(self.evaluation))
         if not self.best or value < self.best["score"]:
@@ -323,6 +331,7 @@ class _Loop:
                 **{f"cuda:{i}": torch.cuda.get_rng_state(i) for i in self.cuda},
             },
             "evaluation": self.evaluation,
+            "judged": self.judged,
             "best": self.best,
             "meta": self.meta,
             "config": self.settings,
@@ -344,6 +353,7 @@ class _Loop:
         self.step, self.samples = int(content["step"]), int(content["samples"])
         self.seconds, self.cpu_seconds = float(content["seconds"]), float(content.get("cpu_seconds", 0.0))
         self.evaluation, self.best = dict(content["evaluation"]), dict(content.get("best") or {})
+        self.judged = int(content.get("judged", self.step))
         # generators live on the CPU wherever the checkpoint was loaded to
         torch.set_rng_state(content["rng"]["torch"].cpu())
         self.generator.set_state(content["rng"]["batches"].cpu())
@@ -363,6 +373,15 @@ def shipped(content: Mapping[str, Any]) -> dict[str, Tensor]:
     best: Mapping[str, Any] = content.get("best") or {}
     weights: dict[str, Tensor] = best["model"] if best else content["ema"]
     return weights
+
+
+def shipped_figures(content: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of the :func:`shipped` weights; empty where these were never judged (a fit stopped early)."""
+    best: Mapping[str, Any] = content.get("best") or {}
+    if best:
+        return dict(best["evaluation"])
+    # weights from between two evaluations are judged by the last one, but not by one from before anything was learned
+    return dict(content.get("evaluation") or {}) if content.get("judged", True) else {}
 
 
 def load_fitted(path: Path, task: FitTask | None = None, device: str = "cpu") -> dict[str, Any]:

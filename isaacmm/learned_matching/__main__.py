@@ -17,7 +17,7 @@ python -m isaacmm.learned_matching evaluate RUN [motion=full] [seconds=60] [fps=
 python -m isaacmm.learned_matching film     RUN [motion=full] [command=walk_run] [seconds=20] [out=side_by_side.mp4]
 python -m isaacmm.learned_matching export   RUN [precision=float32 | float16 | int8] [out=folder]
 
-RUN: a run of task=LearnedMM (its folder, or a checkpoint); motion= the clips it was made from.
+RUN: a run of task=LearnedMM (its folder or name, a checkpoint, or latest); motion= the clips it was made from.
 
 evaluate: the same scripts followed by the search and by the networks: velocity, facing, place, sliding feet without
           foot locking, transitions; what the projector picks beside what the search picks; memory; time per frame.
@@ -68,16 +68,17 @@ def _run(words: list[str]) -> None:
 
 
 def _export(run: str, own: dict[str, str]) -> None:
-    from isaacmm.learned_matching.controller import load
+    from isaacmm.learned_matching.controller import load, locate
     from isaacmm.learned_matching.export import write
     from isaacmm.learned_matching.graphs import known_precision
     from isaacmm.learned_matching.task import with_latents
 
     model, meta = load(run)
     precision = known_precision(own.get("precision", "float32"))
-    folder = Path(own["out"]) if "out" in own else (Path(run) if Path(run).is_dir() else Path(run).parent) / (
-        "onnx" if precision == "float32" else f"onnx_{precision}"
-    )
+    place = locate(run).parent
+    place = place.parent if place.name == "nn" else place
+    name = "onnx" if precision == "float32" else f"onnx_{precision}"
+    folder = Path(own["out"]) if "out" in own else place / name
     files, differences = write(model, with_latents(meta, model), folder, precision)
     for path in files:
         gap = differences.get(path.stem)
@@ -99,10 +100,13 @@ def _evaluate(run: str, own: dict[str, str]) -> None:
     model, meta = load(run)
     if "precision" in own:
         model = Stored(model, float(meta["rate"]), known_precision(own["precision"])).eval()
+    out = Path(own["out"]) if "out" in own else None
+    if out is not None:  # before minutes of work, not behind them
+        out.parent.mkdir(parents=True, exist_ok=True)
     motion, character = own.get("motion", "full"), meta["character"]
     told = compare(model, meta, lambda rate: open_database(motion, character, rate), scripts, seconds, fps)
-    if "out" in own:
-        Path(own["out"]).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if out is not None:
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _film(run: str, own: dict[str, str]) -> None:
@@ -115,9 +119,11 @@ def _film(run: str, own: dict[str, str]) -> None:
     seconds, fps = number(own, "seconds", 20.0, low=1.0), number(own, "fps", 30.0, low=10.0)
     size = (whole(own, "width", 960, low=128), whole(own, "height", 400, low=96))
     command = own.get("command", "walk_run")
+    out = Path(own.get("out", f"side_by_side_{Path(command).stem}.mp4"))
+    if out.suffix.lower() != ".mp4":
+        raise ConfigError(f"out={out}: films are .mp4 files")
     learned = LearnedController.from_run(run, fps=fps)
     searched = Controller(open_database(own.get("motion", "full"), learned.meta["character"], fps))
-    out = Path(own.get("out", f"side_by_side_{Path(command).stem}.mp4"))
     film({"search": searched, "networks": learned}, command, seconds, out, size)
     print(f"wrote {out}")
 

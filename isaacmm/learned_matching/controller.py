@@ -165,22 +165,29 @@ class LearnedController(Controller):
         return self.frame
 
 
+def locate(run: str | Path, runs_dir: Path = Path("runs")) -> Path:
+    """The checkpoint that ``run`` names: a file, a run folder or its name, or ``latest`` (of this task).
+
+    Raises:
+        CheckpointError: nothing is there; the message lists what is.
+    """
+    from isaacmm.cli import runs
+
+    return runs.latest_of_task(NAME, runs_dir) if str(run) == "latest" else runs.find_checkpoint(str(run), runs_dir)
+
+
 def load(run: str | Path) -> tuple[LearnedMM, dict[str, Any]]:
-    """Networks and what is said about them, from a run folder or a checkpoint.
+    """Networks and what is said about them, of what :func:`locate` finds.
 
     Raises:
         CheckpointError: there are none.
     """
-    from isaacmm.learn.fit import LAST, load_fitted, shipped
+    from isaacmm.learn.fit import load_fitted, shipped
 
-    path = Path(run)
-    if not path.exists() and (Path("runs") / path).exists():
-        path = Path("runs") / path
-    if path.is_dir():
-        path = path / "nn" / LAST
+    path = locate(run)
     content = load_fitted(path)
     if content["task"] != NAME:
-        raise CheckpointError(f"{path} was made by task={content['task']}; networks= takes a run of task={NAME}")
+        raise CheckpointError(f"{path} was made by task={content['task']}, not by task={NAME}")
     model = LearnedMM(content["meta"]["spec"])
     model.load_state_dict(shipped(content))
     return model.eval(), dict(content["meta"])

@@ -14,7 +14,13 @@ from isaacmm.motion.commands import COMMANDS
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (2: something could not be done)."""
-    given = _parser().parse_args(words)
+    parser = _parser()
+    given, late = parser.parse_known_args(words)
+    # argparse takes clips only up to the first option, but people write `upsample a.bvh --trust b.bvh rate=8` as well
+    if late and ("clips" not in given or any(word.startswith("-") for word in late)):
+        parser.error(f"unrecognized arguments: {' '.join(late)}")
+    if late:
+        given.clips += late
     logging.basicConfig(level=logging.ERROR if given.json else logging.WARNING, format="%(message)s")
     try:
         return int(given.run(given) or 0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isaacmm.character import CharacterModel
-from isaacmm.errors import ConfigError, nearest
+from isaacmm.errors import ConfigError, MotionError, nearest
 from isaacmm.learn.fit_split import split_clips
 from isaacmm.motion.clip import Motion
 from isaacmm.skeleton import Skeleton
@@ -71,6 +71,7 @@ class VQVAETask:
     """
 
     name = NAME
+    judged_on = "on clips held out"
 
     def __init__(self, settings: Mapping[str, Any], clips: Sequence[Motion], seed: int) -> None:
         s = self.settings = dict(settings)
@@ -84,10 +85,17 @@ class VQVAETask:
         learned, held = split_clips([clip.name for clip in clips], s["held_out"], seed)
         self.held_out = bool(held)
         if not held:
+            self.judged_on = "on the clips learned from, none being held out"
             log.warning("there are too few clips to hold one out: figures are of what was learned")
         self.learned = [clips[i] for i in learned]
         self.judged = [clips[i] for i in held] if held else self.learned
         features = [self.spec.extract(clip) for clip in self.learned]
+        longest, token = max(len(x) for x in features), 2 ** int(s["halvings"])
+        if longest < token:
+            raise MotionError(
+                f"the longest clip to learn from has {longest} frames at {self.spec.fps:g} fps, and a token stands for "
+                f"{token}; give longer clips"
+            )
         self.mean, self.scale = data.statistics(
             torch.cat(features), [(piece.start, piece.stop) for piece in self.spec.slices]
         )

@@ -94,6 +94,25 @@ def test_mistakes_are_answered(word: str, told: str) -> None:
         compose([f"task={TASK}", word])
 
 
+@pytest.mark.parametrize(
+    ("task", "word", "told"),
+    [
+        ("MotionVQVAE", "task.codes=-4", "at least 2"),
+        ("MotionVQVAE", "task.pose=dof", "'dofs'"),
+        ("MotionVQVAE", "task.halvings=60", "from 0 to 6"),
+        ("MotionInbetween", "task.batch=0", "at least 1"),
+        ("MotionInbetween", "task.network.dropout=1.0", "from 0 to 0.99"),
+        ("MotionInbetween", "task.fps=0", "greater than 0"),
+        ("LearnedMM", "task.rate=0", "greater than 0"),
+        ("LearnedMM", "task.latent=0", "at least 1"),
+    ],
+)
+def test_impossible_sizes_are_refused_before_clips_are_read(task: str, word: str, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        compose([f"task={task}", word])
+    assert told in str(error.value) and word.partition("=")[0] in str(error.value)
+
+
 def test_a_policy_does_not_take_the_loop_of_a_fit() -> None:
     with pytest.raises(ConfigError, match="not for a policy"):
         compose(["task=HumanoidMM", "train=Fit"])

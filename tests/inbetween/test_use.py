@@ -18,6 +18,7 @@ from isaacmm.inbetween import clips, export, fill
 from isaacmm.inbetween.benchmark import Statistics, choose, plain
 from isaacmm.inbetween.fill import Keys
 from isaacmm.inbetween.keys import Gaps
+from isaacmm.inbetween.model import Inbetweener
 from isaacmm.inbetween.network import Network, find
 from isaacmm.inbetween.task import InbetweenTask, filler
 from isaacmm.learn.fit import FitConfig, fit
@@ -72,7 +73,9 @@ def test_it_learns_and_leaves_its_results(tmp_path: Path) -> None:
 
 
 def test_clips_may_be_held_out_by_name() -> None:
+    assert "none being held out" in InbetweenTask(walks(), {**CONFIG, "held_out": 0.0}, 0).judged_on
     task = InbetweenTask(walks(), {**CONFIG, "held_out": "*_1"}, 0)
+    assert task.judged_on == "on clips held out"
     assert task.held_names == ["walk_1"] and task.pack.names == ["walk_0", "walk_2"]
     with pytest.raises(ConfigError, match=r"fits none of the 3 clips \(walk_0"):
         InbetweenTask(walks(), {**CONFIG, "held_out": "*subject5*"}, 0)
@@ -221,6 +224,25 @@ def test_upsample_by_interpolation_says_so(clip: Path, tmp_path: Path, capsys: p
     assert (after.fk()[0][::6] - before.fk()[0]).abs().max() < 1e-4
 
 
+def test_frames_stored_twice_are_no_keys(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once, out = Motion.load(clip), tmp_path / "out.npz"
+    twice = torch.arange(once.num_frames).repeat_interleave(2)
+    doubled = replace(
+        once, root_pos=once.root_pos[twice], root_rot=once.root_rot[twice], joint_rot=once.joint_rot[twice],
+        contacts=None, fps=2 * once.fps,
+    )  # fmt: skip
+    doubled.save(tmp_path / "twice.npz")
+    assert main(["upsample", str(tmp_path / "twice.npz"), str(out), "rate=3", "network=none"]) == 0
+    assert "stored 2 times" in capsys.readouterr().out
+    made = Motion.load(out)
+    assert made.fps == pytest.approx(3 * once.fps, rel=1e-4) and made.num_frames == 3 * (once.num_frames - 1) + 1
+
+
+def test_heads_share_the_width() -> None:
+    with pytest.raises(ConfigError, match=r"width=30: wants a multiple of network.heads=4"):
+        Inbetweener(9, width=30, heads=4)
+
+
 @pytest.mark.parametrize(("figures", "trust", "used"), [(WORSE, "", False), (WORSE, "--trust", True)])
 def test_upsample_by_a_network(
     clip: Path, tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str],
@@ -259,6 +281,13 @@ def test_inbetween_gaps_keys_and_poses(
         (["upsample", "clip.bvh", "out.bvh", "rate=x"], "wants a number"),
         (["upsample", "clip.bvh", "out.bvh", "rate=2.5"], "Nearest: 2"),
         (["upsample", "clip.bvh", "out.bvh", "rate=1"], "from 2 to 120"),
+        (["upsample", "clip.bvh", "out.bvh", "rate=0"], "above 0"),
+        (["upsample", "clip.bvh", "out.bvh", "rate=nan"], "above 0"),
+        (["upsample", "clip.bvh", "out.bvh", "fps=0"], "above 0"),
+        (["upsample", "clip.bvh", "out.bvh", "fps=inf"], "above 0"),
+        (["upsample", "clip.bvh", "clip.bvh", "rate=4"], "written over"),
+        (["inbetween", "clip.bvh", "--network", "none", "clip.bvh", "gap=3:5"], "written over"),
+        (["inbetween", "clip.bvh", "out.bvh", "gap=infs:3"], "is no time"),
         (["upsample", "clip.bvh", "out.bvh", "rate=4", "fps=60"], "not both"),
         (["upsample", "clip.bvh", "out.bvh", "denoise=90"], "from 0 to 30"),
         (["upsample", "clip.bvh", "out.bvh", "network=nothing"], "no such file or run"),

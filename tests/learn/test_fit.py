@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isaacmm.errors import CheckpointError, ConfigError, IsaacmmError
 from isaacmm.learn import checkpoint
-from isaacmm.learn.fit import FitConfig, fit, load_fitted, shipped
+from isaacmm.learn.fit import FitConfig, fit, load_fitted, shipped, shipped_figures
 from isaacmm.learn.fit_log import table
 from isaacmm.learn.fit_split import family, split_clips
 
@@ -173,6 +173,22 @@ def test_the_best_average_is_shipped_where_a_task_has_a_score(tmp_path: Path) ->
     # another fit begins with the best
     other = fit(Line(), replace(FAST, max_steps=0), tmp_path / "next", start=tmp_path / "whole" / "nn" / "last.pth")
     assert torch.equal(checkpoint.load(other)["model"]["0.weight"], task.given["0.weight"])
+
+
+def test_weights_from_before_the_first_step_are_never_shipped(tmp_path: Path) -> None:
+    class Early(Grumpy):
+        def score(self, values: dict[str, float]) -> float:
+            return values["count"]  # the untrained ones would be best
+
+    steps = iter(range(10_000))
+    stopped = checkpoint.load(fit(Early(), FAST, tmp_path / "stopped", stop=lambda: next(steps) >= 15))
+    assert stopped["step"] == 15 and shipped(stopped)["count"] == 15
+    assert stopped["evaluation"] and not shipped_figures(stopped)  # they are of step 0
+    done = checkpoint.load(fit(Early(), FAST, tmp_path / "done"))
+    assert shipped(done)["count"] == 20 == shipped_figures(done)["count"]
+    # where a fit begins with another's weights, these may well be the best
+    again = fit(Early(), FAST, tmp_path / "again", start=tmp_path / "done" / "nn" / "last.pth")
+    assert checkpoint.load(again)["best"]["step"] == 0
 
 
 def test_the_checkpoint_explains_itself(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ import torch
 
 from isaacmm import rotation, steering
 from isaacmm.errors import ConfigError
+from isaacmm.learn import checkpoint
+from isaacmm.learned_matching.__main__ import main
 from isaacmm.learned_matching.controller import LearnedController
 from isaacmm.learned_matching.export import SIDECAR, write
 from isaacmm.learned_matching.graphs import PRECISIONS, build
@@ -90,6 +93,26 @@ def test_fewer_bits_are_measured(model: LearnedMM, meta: dict[str, Any], tmp_pat
         assert half[name] < whole[name] < 0.1
     with pytest.raises(ConfigError, match="float16"):
         write(model, meta, tmp_path, "float15")  # type: ignore[arg-type]
+
+
+def test_runs_are_named_as_everywhere(
+    model: LearnedMM, meta: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "mine"
+    content = {"kind": "fit", "task": "LearnedMM", "ema": model.state_dict(), "meta": meta}
+    checkpoint.save(run / "nn" / "last.pth", content)
+    (run / "config.yaml").write_text("task: {name: LearnedMM}\n")
+    for name in ("mine", "latest", "runs/mine", "runs/mine/nn/last.pth"):
+        assert main(["export", name]) == 0
+        # in the run, whatever it is called, and not where the command was given
+        assert {p.name for p in (run / "onnx").iterdir()} >= {SIDECAR, "stepper.onnx"}
+        assert not (tmp_path / "onnx").exists() and not (run / "nn" / "onnx").exists()
+        shutil.rmtree(run / "onnx")
+    capsys.readouterr()
+    assert main(["evaluate", "min"]) == 2 and "did you mean 'mine'" in capsys.readouterr().err.lower()
+    assert main(["film", "mine", "out=a.avi"]) == 2 and ".mp4" in capsys.readouterr().err
 
 
 def test_a_graph_that_differs_is_not_used(

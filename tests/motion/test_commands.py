@@ -58,6 +58,20 @@ def test_places_to_write_are_checked(clips: Path, tmp_path: Path, capsys: pytest
     assert "both" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["upsample", "resample", "mirror", "cut", "convert"])
+def test_a_clip_is_never_written_over_itself(
+    command: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = clips / "one.npz"
+    before = one.read_bytes()
+    (tmp_path / "link.npz").symlink_to(one)
+    rest = {"resample": ["--fps", "20"], "cut": ["--from", "3"]}.get(command, [])
+    for place in (one, tmp_path / "link.npz", *([clips] if command != "mirror" else [])):
+        assert main([command, str(one), "--out", str(place), *rest]) == 2
+        assert "written over" in capsys.readouterr().err
+    assert one.read_bytes() == before
+
+
 def test_mirror_cut_and_resample(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = Motion.load(clips / "one.npz")
     assert asked(capsys, "mirror", clips / "one.npz", "--out", tmp_path / "m.npz")[0] == 0

@@ -112,6 +112,26 @@ def test_mistakes_are_told(home: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert main(["decode", run, str(home / name), "--out", str(home / "x.bvh")]) == 2
         assert said in capsys.readouterr().err
     assert main(["inspect", str(home / "nowhere")]) == 2
+    assert main(["inspect", run, "--top", "-3"]) == 2
+
+
+def test_nothing_is_written_over_what_is_read_or_over_another_result(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, clip = str(home / "runs" / "tiny"), tmp_path / "clip.npz"
+    clip.write_bytes((home / "clips" / "swing_2.npz").read_bytes())
+    assert main(["reconstruct", run, str(clip), "--out", str(clip)]) == 2
+    assert "written over" in capsys.readouterr().err
+    assert clip.read_bytes() == (home / "clips" / "swing_2.npz").read_bytes()
+    files = [str(tmp_path / name / "a.json") for name in ("one", "two")]
+    for file in files:  # of one clip, so both are called swing_2 inside
+        assert main(["tokenize", run, str(clip), "--out", file]) == 0
+    assert main(["decode", run, files[0], "--out", files[0]]) == 2
+    assert "written over" in capsys.readouterr().err and tokens.load(Path(files[0])).frames == 41
+    assert main(["decode", run, *files, "--out", str(tmp_path / "back")]) == 2
+    assert "just written from another file" in capsys.readouterr().err
+    assert main(["decode", run, *files, "--out", str(tmp_path / "more"), "--robot", str(tmp_path / "r.csv")]) == 2
+    assert "--joined" in capsys.readouterr().err
 
 
 def test_decoding_in_one_piece_has_no_seams(make_motion: Make) -> None:
@@ -170,6 +190,16 @@ def test_pickles_of_robots_are_read(tmp_path: Path, humanoid: CharacterModel) ->
     clips = data.load({"clips": [str(tmp_path / "one.pkl"), str(tmp_path / "many.pkl")]}, humanoid)
     assert [clip.num_frames for clip in clips] == [40, 40, 40] and len({clip.name for clip in clips}) == 3
     torch.testing.assert_close(clips[0].dof_pos(), clips[1].dof_pos(), rtol=0, atol=1e-5)
+
+
+def test_clips_shorter_than_a_token_are_refused(make_motion: Make) -> None:
+    from omegaconf import OmegaConf
+
+    from isaacmm.paths import data_folder
+
+    settings = dict(OmegaConf.load(data_folder("cfg") / "task" / "MotionVQVAE.yaml"))
+    with pytest.raises(MotionError, match="has 3 frames at 30 fps, and a token stands for 4"):
+        VQVAETask({str(k): v for k, v in settings.items()}, [make_motion(frames=3)], 1)
 
 
 def test_skeletons_do_not_mix(tmp_path: Path, humanoid: CharacterModel, make_motion: Make) -> None:

@@ -82,7 +82,8 @@ def onto(motion: Motion, character: CharacterModel) -> Motion:
 def targets(given: argparse.Namespace, sources: Sequence[Path], default_suffix: str = "") -> dict[Path, Path]:
     """Where each source is written.
 
-    ``--out`` with a suffix is a file (one source only), without one a folder; names that meet in it are refused.
+    ``--out`` with a suffix is a file (one source only), without one a folder; names that meet in it are refused, and
+    so is a place where one of the sources lies.
     """
     out: Path | None = given.out
     form = _form(given)
@@ -91,7 +92,7 @@ def targets(given: argparse.Namespace, sources: Sequence[Path], default_suffix: 
     if out.suffix and not out.is_dir():
         if len(sources) > 1:
             raise MotionError(f"--out {out} is one file, but {len(sources)} clips were named; give a folder")
-        return {sources[0]: out}
+        return _apart({sources[0]: out})
     suffix = registry.FORMATS[form].suffixes[0] if form else f".{(given.to or 'npz').lstrip('.')}"
     placed = {s: out / f"{s.stem}{default_suffix}{suffix}" for s in sources}
     seen: dict[Path, Path] = {}
@@ -99,6 +100,15 @@ def targets(given: argparse.Namespace, sources: Sequence[Path], default_suffix: 
         if place in seen:
             raise MotionError(f"{source} and {seen[place]} would both be written to {place}; rename one")
         seen[place] = source
+    return _apart(placed)
+
+
+def _apart(placed: dict[Path, Path]) -> dict[Path, Path]:
+    """Refuse to write over what is read: a slip of the pen would cost the user's clip."""
+    sources = {source.resolve(): source for source in placed}
+    for place in placed.values():
+        if place.resolve() in sources:
+            raise MotionError(f"{place} would be written over the clip that is read; give another name or folder")
     return placed
 
 

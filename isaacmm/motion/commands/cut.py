@@ -28,7 +28,7 @@ def frame(text: str, motion: Motion) -> int:
     """A frame number from ``120``, ``2.5s`` or ``-1s`` (from the end)."""
     try:
         number = round(float(text[:-1]) * motion.fps) if text.endswith("s") else int(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise MotionError(f"'{text}' is no time: write a frame (120) or seconds (2.5s)") from None
     return number + motion.num_frames if number < 0 else number
 

@@ -11,10 +11,12 @@ network=none is plain interpolation, which also steps in, saying so, where the n
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from isaacmm.errors import MotionError
 from isaacmm.motion.commands import batch, filling
+from isaacmm.motion.repair import detect_doubled_frames, drop_repeated_frames
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +33,21 @@ def run(given: argparse.Namespace) -> int:
     filling.take_out(given, "upsample CLIP OUT")
     if given.rate is not None and given.fps is not None:
         raise MotionError("give rate= or fps=, not both")
+    for name, value in (("rate", given.rate), ("fps", given.fps)):
+        if value is not None and not 0.0 < value < math.inf:
+            raise MotionError(f"{name}={value:g}: wants a number above 0")
     paths = batch.files(given)
     places = batch.targets(given, paths)
     done = filling.Filling(given)
 
     def work(path: Path) -> batch.Result:
         motion = batch.read(path, given)
-        rate = given.rate or (given.fps / motion.fps if given.fps else 4.0)
+        said = []
+        if (copies := detect_doubled_frames(motion)) > 1:  # frames that stand still are no keys
+            told = motion.fps
+            motion = drop_repeated_frames(motion, copies)
+            said = [f"every frame is stored {copies} times: the file says {told:g} fps, it moves at {motion.fps:g}"]
+        rate = given.rate if given.rate is not None else given.fps / motion.fps if given.fps is not None else 4.0
         whole = max(1, round(rate))
         if given.rate is not None and abs(rate - whole) > 1e-9:
             raise MotionError(f"rate={given.rate:g}: wants a whole number. Nearest: {whole}")
@@ -46,6 +56,7 @@ def run(given: argparse.Namespace) -> int:
                 f"{motion.name}: at {motion.fps:g} fps this makes {whole} frames of one; give a rate from 2 to 120"
             )
         result = done.upsample(motion, whole)
+        result.lines += said
         return result.written(places[path])
 
     return batch.each(given, paths, work, filling.say)

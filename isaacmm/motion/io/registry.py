@@ -167,6 +167,8 @@ def sniff(path: str | Path) -> Format:
         hint = f" In that folder: {close}" if clips else ""
         raise MotionError(f"{path}: there is no such motion file.{hint}")
     if path.is_dir():
+        if not any(path.iterdir()):
+            raise MotionError(f"{path} is an empty folder; there is no motion file in it.")
         raise MotionError(f"{path} is a folder, not a motion file; name one of the clips in it.")
     if path.stat().st_size == 0:
         raise MotionError(f"{path}: the file is empty (0 bytes); copy or download it again.")

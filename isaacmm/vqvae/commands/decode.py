@@ -36,6 +36,8 @@ def run(given: argparse.Namespace) -> int:
     paths = [path for name in given.files for path in _token_files(Path(name))]
     if given.window is not None and given.window < tokenizer.model.frames_per_token:
         raise MotionError(f"--window {given.window}: at least {tokenizer.model.frames_per_token}, one token")
+    if given.robot is not None and len(paths) > 1 and not given.joined:
+        raise MotionError(f"--robot {given.robot} is one file, but there are {len(paths)} sequences (--joined: one)")
     sequences = {path: tokens.load(path) for path in paths} if given.joined else {}
     if given.joined:
         joined = _join(list(sequences.values()))
@@ -44,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     def work(path: Path) -> batch.Result:
         held = sequences.get(path) or tokens.load(path)
         motion = tokenizer.decode(held, given.window)
-        target = shared.place(given, held.name or path.stem, len(paths) > 1, given.to)
+        target = shared.place(given, held.name or path.stem, len(paths) > 1, given.to, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         registry.write(motion, target)
         text = f"wrote {target}: {motion.num_frames} frames at {motion.fps:g} fps"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isaacmm.errors import ConfigError
 from isaacmm.motion.clip import Motion
 from isaacmm.vqvae import usage
 from isaacmm.vqvae.commands import shared
@@ -37,6 +38,8 @@ def add_clips(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Inspect."""
+    if given.top < 0:
+        raise ConfigError(f"--top {given.top}: 0 or more codes")
     tokenizer = shared.open_tokenizer(given)
     tokenizer.need_tokens()
     clips = shared.clips_of(given, tokenizer)

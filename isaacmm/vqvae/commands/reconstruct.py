@@ -45,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
             made = tokenizer.reconstruct(clip, quantize)
             truth, ours = tokenizer.spec.extract(clip), tokenizer.spec.extract(made)
             figures = measure.compare(tokenizer.spec, truth, ours).values()
-            target = shared.place(given, f"{clip.name}_reconstructed", len(paths) * len(clips) > 1, given.to)
+            target = shared.place(given, f"{clip.name}_reconstructed", len(paths) * len(clips) > 1, given.to, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             registry.write(made, target)
             if given.original:

@@ -50,18 +50,33 @@ def clips_of(given: argparse.Namespace, tokenizer: Tokenizer) -> list[Motion]:
     return data.load(tokenizer.config["motion"], character, str(tokenizer.config["task"]["skeleton"]))
 
 
-def place(given: argparse.Namespace, name: str, several: bool, suffix: str) -> Path:
+def place(given: argparse.Namespace, name: str, several: bool, suffix: str, source: Path) -> Path:
     """Where the result called ``name`` goes: ``--out`` itself if it has an ending, else into the folder ``--out``.
 
+    Args:
+        given: the command line; it is told which places are taken.
+        name: of the result.
+        several: whether there are other results.
+        suffix: of files in a folder.
+        source: what it is made from, which must not be written over.
+
     Raises:
-        MotionError: one file for several results.
+        MotionError: one file for several results, another result's place, or the source's.
     """
     out: Path = given.out
     if out.suffix and not out.is_dir():
         if several:
             raise MotionError(f"--out {out} is one file, but there are several results; give a folder")
-        return out
-    return out / f"{name}.{suffix.lstrip('.')}"
+        found = out
+    else:
+        found = out / f"{name}.{suffix.lstrip('.')}"
+    if found.resolve() == source.resolve():
+        raise MotionError(f"{found} would be written over what is read; give another name or folder")
+    taken: set[Path] = given.__dict__.setdefault("taken", set())
+    if found in taken:
+        raise MotionError(f"{source}: {found} was just written from another file; rename one, or give each a folder")
+    taken.add(found)
+    return found
 
 
 def write_robot(path: Path, spec: MotionFeatures, motion: Motion) -> None:

@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
         lines = []
         for clip in clips:
             tokens = tokenizer.encode(clip)
-            target = shared.place(given, clip.name or path.stem, len(paths) * len(clips) > 1, given.to)
+            target = shared.place(given, clip.name or path.stem, len(paths) * len(clips) > 1, given.to, path)
             tokens.save(target)
             steps, layers = tokens.codes.shape
             size = steps * rates["bits_per_token"] / 8.0
