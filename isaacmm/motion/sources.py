@@ -46,6 +46,8 @@ def expand(file: str) -> list[Path]:
         found = sorted(p for p in anchor.glob(str(path.relative_to(anchor))) if p.is_file())
     else:
         found = []
+    if not found and path.is_dir():
+        raise MotionError(f"no motion file in the folder '{file}'; docs/motion_formats.md lists what is read")
     if not found:
         parent = path.parent
         names = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
