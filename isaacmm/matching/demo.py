@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -172,8 +174,15 @@ def _typing(keyboard: Keyboard, fps: float) -> Iterator[Callable[[Frame], bool]]
             )
         return not keyboard.ended
 
+    def interrupted(number: int, frame: object) -> None:
+        keyboard.ended = True  # what was walked so far is written all the same
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, interrupted) if main else None
     with keyboard:
         try:
             yield watch
         finally:
+            if main:
+                signal.signal(signal.SIGINT, before)
             print(file=sys.stderr)
