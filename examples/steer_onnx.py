@@ -247,11 +247,18 @@ def script(time: float) -> tuple[tuple[float, float], float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run an exported policy with onnxruntime and MuJoCo.")
-    parser.add_argument("sidecar", type=Path, help="policy.json")
+    parser.add_argument("sidecar", type=Path, help="policy.json, or the run folder it lies in")
     parser.add_argument("--mjcf", type=Path, default=Path(__file__).parent.parent / "isaacmm/assets/humanoid.xml")
     parser.add_argument("--seconds", type=float, default=20.0)
     words = parser.parse_args()
-    player = Player(words.sidecar, words.mjcf)
+    sidecar = words.sidecar / "policy.json" if words.sidecar.is_dir() else words.sidecar
+    try:
+        known = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"{sidecar} cannot be read: {error}; give the policy.json beside an exported policy.onnx")
+    if "command" not in known:
+        parser.error(f"{sidecar}: this policy follows no commands; one of task=HumanoidMM does")
+    player = Player(sidecar, words.mjcf)
     way = [player.root_pos]
     for t in range(round(words.seconds / player.dt)):
         player.step(*script(t * player.dt))

@@ -352,6 +352,7 @@ def motion_from_path(text: str) -> dict[str, Any]:
         ConfigError: nothing is there.
     """
     path = Path(text).expanduser()
+    plain = not path.suffix and path.name == text  # a name, not a place
     if any(sign in text for sign in "*?"):
         where, name = path.absolute(), path.parent.name
         anchor = Path(where.anchor)
@@ -373,6 +374,9 @@ def motion_from_path(text: str) -> dict[str, Any]:
         missing = path.relative_to(folder).parts[0]
         hint = nearest(missing, there) if there else "the folder is empty"
         named = f" Motions by name: {', '.join(options('motion'))}." if options("motion") else ""
+        close = nearest(text, options("motion"))
+        if plain and close.startswith("did you mean"):
+            raise ConfigError(f"motion={text}: there is no such file or folder; {close}{named}")
         raise ConfigError(f"motion={text}: there is no such file or folder. In {folder}: {hint[:300]}{named}")
     if path.suffix.lower() in (".yaml", ".yml"):
         section = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

@@ -101,6 +101,7 @@ RULES: dict[str, Rule] = {
     _ENV + "reward.slowest": _positive(),
     _ENV + "task_reward": _one_of("steering", "local", "classic", "locomotion"),
     _ENV + "demo_sampler": _one_of("uniform", "stratified", "hindsight", "matched_twin", "matched_state"),
+    _ENV + "matching.search": _one_of("auto", "brute", "boxes"),
     _ENV + "matching.every_seconds": _positive(),
     _ENV + "matching.stay_bias": _at_least_zero(),
     _ENV + "matching.tail_seconds": _at_least_zero(),

@@ -46,6 +46,8 @@ def settle(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
     settle_physics(cfg, given)
     check_devices(cfg)
     check_command(cfg, given, notes)
+    if not cfg.test:
+        say_without_effect(cfg, given, notes)
     if not cfg.headless:
         notes.append("there is no window in this program: films of the motion are made instead.")
 
@@ -129,6 +131,22 @@ def check_command(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
     if "capture_video" not in given:
         cfg.capture_video = True
         notes.append("a film is made of it; capture_video=False leaves it out.")
+
+
+def say_without_effect(cfg: DictConfig, given: set[str], notes: list[str]) -> None:
+    """Settings that were chosen by hand and do nothing, or undo each other, beside the others."""
+    env, config = cfg.task.env, cfg.train.params.config
+    if env.get("track_reference") and env.get("reference", "none") == "none":
+        notes.append("track_reference does nothing with reference=none; choose observe or residual.")
+    mismatch, told = "train.params.config.disc_mismatch", str(config.get("disc_cond", "none"))
+    if told == "none" and mismatch in given and config.disc_mismatch > 0:
+        notes.append("disc_mismatch does nothing with disc_cond=none; choose proj or concat.")
+    sampler = str(env.get("demo_sampler", ""))
+    if told != "none" and config.get("disc_mismatch", 0) > 0 and sampler in ("uniform", "stratified"):
+        notes.append(
+            f"demo_sampler={sampler} shows clips under commands they do not follow, and disc_mismatch="
+            f"{config.disc_mismatch:g} has the same pairs rejected; disc_mismatch=0 leaves that out."
+        )
 
 
 # --- machine ----------------------------------------------------------------------------------------

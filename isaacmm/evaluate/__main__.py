@@ -50,8 +50,8 @@ def _run(words: list[str]) -> None:
 
     known = ("num_envs", "seconds", "seed", "deterministic", "scripts", "tokenizer", "json", "explain")
     own, rest = split(words, known)
-    num_envs = whole(own, "num_envs", 128, low=1)
-    seconds = number(own, "seconds", 0.0, low=0.1) if "seconds" in own else None
+    num_envs = whole(own, "num_envs", 128, 1, 100_000)
+    seconds = number(own, "seconds", 0.0, 0.1, 3600.0) if "seconds" in own else None
     seed = whole(own, "seed", 1, low=0)
     deterministic, explain = truth(own, "deterministic", True), truth(own, "explain", False)
     scripts = truth(own, "scripts", True) if "scripts" in own else None

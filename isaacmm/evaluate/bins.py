@@ -30,11 +30,25 @@ COLUMNS: dict[str, tuple[str, int, str]] = {
     "share": ("%", 0, "Share of all frames"),
     "velocity_error": ("m/s", 3, "Mean |velocity of the root in its heading frame - the command spring's|"),
     "heading_error": ("deg", 1, "Mean angle between where the root faces and the spring's facing"),
-    "contact_slide": ("m/s", 3, "Mean horizontal speed of sole points lower than 2 cm above the ground"),
     "style_reward": ("", 2, "Mean style reward; of clips: the moments that answer the same commands"),
     "frechet": ("", 2, "Frechet distance of matching pose features to the clips; of clips: of their halves"),
     "falls": ("1/min", 1, "Falls per minute of such commands"),
+    "contact_slide": ("m/s", 3, "Mean horizontal speed of sole points lower than 2 cm above the ground"),
+    "mann_slide": ("cm/frame", 3, "Mean of d (2 - 2^(h/H)) over sole points lower than H = 2.5 cm; d: way in a frame"),
+    "penetration": ("mm", 1, "Mean depth of the lowest sole point below the floor"),
+    "jerk": ("m/s^3", 0, "Mean |third derivative of position| of hands and feet"),
 }
+#: Heads of the printed tables: following the command and looking like the clips, then what feet and limbs do.
+_TABLES = (
+    {
+        "share": "share %", "velocity_error": "velocity m/s", "heading_error": "heading deg", "style_reward": "style",
+        "frechet": "Frechet", "falls": "falls/min",
+    },
+    {
+        "contact_slide": "slide m/s", "mann_slide": "slide cm/frame", "penetration": "penetration mm",
+        "jerk": "jerk m/s^3",
+    },
+)  # fmt: skip
 
 
 def of_command(velocity: Tensor, turn: Tensor) -> Tensor:
@@ -73,11 +87,19 @@ class Frames:
         low = metrics.above_ground(points)[1:-1] < metrics.SLIDE_HEIGHT
         moved = (points[2:] - points[:-2])[..., :2].norm(dim=-1) * (0.5 * tracks.fps)
         slide = (moved * low).flatten(2).sum(-1) / low.flatten(2).sum(-1)  # NaN in flight
+        height = metrics.above_ground(points)[1:-1].clamp(min=0.0)
+        touch = height < metrics.MANN_HEIGHT
+        way = moved * (100.0 / tracks.fps) * (2.0 - torch.exp2(height / metrics.MANN_HEIGHT))
+        mann = (way * touch).flatten(2).sum(-1) / touch.flatten(2).sum(-1)
+        lowest = points[1:-1][..., 2].flatten(2).amin(-1)
         goal = tracks.velocity if tracks.goal_velocity is None else tracks.goal_velocity
         values = {
             "velocity_error": (velocity - tracks.velocity[1:-1]).norm(dim=-1),
             "heading_error": torch.rad2deg(rotation.wrap_angle(tracks.facing[1:-1] - yaw).abs()),
             "contact_slide": slide,
+            "mann_slide": mann,
+            "penetration": 1000.0 * (-lowest).clamp(min=0.0),
+            "jerk": _jerk(tracks),
         }
         values |= {name: value[1:-1] for name, value in (extra or {}).items()}
         whole = tracks.unbroken(2)
@@ -107,11 +129,21 @@ class Frames:
 
     def means(self) -> dict[str, float]:
         """Mean of every number over the frames that have it."""
-        return {name: float(v[v.isfinite()].double().mean()) for name, v in self.values.items()}
+        return {name: float(v[v.isfinite()].double().mean()) for name, v in self.values.items()}  # NaN of none
 
     def floor(self) -> float:
         """Frechet distance of one half to the other: what is left of it where nothing differs."""
         return frechet.distance(self.poses[self.half], self.poses[~self.half])
+
+
+def _jerk(tracks: Tracks) -> Tensor:
+    """``[T - 2, N]`` m/s^3 of frames 1 to T-2, mean over hands and feet; NaN where an episode ends in between."""
+    keys = tracks.body_pos[:, :, tracks.character.key_ids].double()
+    found = torch.full(keys[1:-1, :, 0, 0].shape, math.nan, dtype=keys.dtype)
+    if len(keys) >= 4:
+        third = (keys[3:] - 3.0 * keys[2:-1] + 3.0 * keys[1:-2] - keys[:-3]) * tracks.fps**3
+        found[:-1] = torch.where(tracks.unbroken(3), third.norm(dim=-1).mean(-1), math.nan)
+    return found.float()
 
 
 @dataclass(eq=False)
@@ -122,17 +154,18 @@ class Bins:
 
     def table(self) -> str:
         """Policy and clips side by side."""
-        names = [name for name in COLUMNS if any(name in policy for policy, _ in self.rows.values())]
-        heads = {"share": "share %", "velocity_error": "velocity m/s", "heading_error": "heading deg"}
-        heads |= {"contact_slide": "slide m/s", "style_reward": "style", "frechet": "Frechet", "falls": "falls/min"}
-        lines = ["  " + f"{'policy | clips':<22}" + "".join(f"{heads[name]:^17}" for name in names)]
-        for row, (policy, clips) in self.rows.items():
-            line = f"  {row:<22}"
-            for name in names:
-                ours, theirs = (metrics.cell(side.get(name), COLUMNS[name][1]) for side in (policy, clips))
-                line += f"{ours:>7} |{theirs:>6}  "
-            lines.append(line)
-        return "\n".join(line.rstrip() for line in lines)
+        tables = []
+        for heads in _TABLES:
+            names = [name for name in heads if any(name in policy for policy, _ in self.rows.values())]
+            lines = ["  " + f"{'policy | clips':<22}" + "".join(f"{heads[name]:^17}" for name in names)]
+            for row, (policy, clips) in self.rows.items():
+                line = f"  {row:<22}"
+                for name in names:
+                    ours, theirs = (metrics.cell(side.get(name), COLUMNS[name][1]) for side in (policy, clips))
+                    line += f"{ours:>7} |{theirs:>6}  "
+                lines.append(line)
+            tables.append("\n".join(line.rstrip() for line in lines))
+        return "\n\n".join(tables)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; missing numbers are null."""

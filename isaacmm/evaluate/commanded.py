@@ -65,6 +65,7 @@ class Obeyed:
         clips: ``[T, N, 2]`` m/s: velocity of the clip moment that answers the command, in its own heading frame.
         distance: ``[T, N]`` m from the path, NaN where there is none.
         alive: ``[T, N]`` bool.
+        clips_turn: ``[T, N]`` rad/s: turn rate of the clip moment that answers the command; None: not recorded.
     """
 
     fps: float
@@ -80,6 +81,7 @@ class Obeyed:
     clips: Tensor
     distance: Tensor
     alive: Tensor
+    clips_turn: Tensor | None = None
 
     def of_script(self, index: int) -> dict[str, float]:
         """The numbers of :data:`COLUMNS` for one script."""
@@ -116,14 +118,21 @@ class Obeyed:
             groups.setdefault(trial.group, []).append(row)
         return {group: {name: _average([row[name] for row in of]) for name in COLUMNS} for group, of in groups.items()}
 
-    def response(self, kind: str, group: str | None = None) -> Response:
-        """Answer to all sudden steps of ``speed`` or ``heading`` in the scripts of ``group`` (or all)."""
+    def response(self, kind: str, group: str | None = None, clips: bool = False) -> Response:
+        """Answer to all sudden steps of ``speed`` or ``heading`` in the scripts of ``group`` (or all).
+
+        With ``clips`` that of the clip moments which motion matching plays meanwhile, for the same command and seen
+        from the same character: their own speed, and how far they turn.
+        """
         before, after = round(response.BEFORE * self.fps), round(response.WATCHED * self.fps)
         pieces, sizes = [], []
         for i, trial in enumerate(self.trials):
             if group is not None and trial.group != group:
                 continue
-            values = self.velocity[..., 0] if kind == "speed" else _continuous(self.yaw)
+            if clips and self.clips_turn is not None:
+                values = self.clips[..., 0] if kind == "speed" else self.clips_turn.cumsum(0) / self.fps
+            else:
+                values = self.velocity[..., 0] if kind == "speed" else _continuous(self.yaw)
             for time, size in trial.speed_steps if kind == "speed" else trial.heading_steps:
                 start = round(time * self.fps) - before
                 if start < 0 or start + before + after > len(values):
@@ -156,8 +165,12 @@ class Obeyed:
         for kind in ("speed", "heading"):
             answer = self.response(kind)
             if answer.count:
+                clips = ""
+                if self.clips_turn is not None:
+                    of = self.response(kind, clips=True)
+                    clips = f", clips {_cell(of.time, 2)} s and {_cell(100.0 * of.gain, 0)} %"
                 lines.append(
-                    f"  a step of {kind}: 90 % after {_cell(answer.time, 2)} s (spring {ideal:.2f} s), "
+                    f"  a step of {kind}: 90 % after {_cell(answer.time, 2)} s (spring {ideal:.2f} s{clips}), "
                     f"{_cell(100.0 * answer.gain, 0)} % of it made, overshoot {_cell(answer.overshoot, 0)} % "
                     f"({answer.count} steps)"
                 )
@@ -179,6 +192,11 @@ class Obeyed:
             "scripts": {t.name: {"group": t.group} | _plain(self.of_script(i)) for i, t in enumerate(self.trials)},
             "groups": {group: _plain(row) for group, row in self.of_groups().items()},
             "response": {kind: _plain(vars(self.response(kind))) for kind in kinds},
+            **(
+                {}
+                if self.clips_turn is None
+                else {"clips_response": {kind: _plain(vars(self.response(kind, clips=True))) for kind in kinds}}
+            ),
             "spring_response": round(response.spring_time(self.halflife), 3),
             "bounds": {"velocity_error": VELOCITY_BOUND, "heading_error": HEADING_BOUND, "group": ACCEPTANCE},
             "accepted": self.accepted,
@@ -264,6 +282,7 @@ def _frame(env: HumanoidMM, source: Together, trials: Sequence[Trial]) -> dict[s
         "heading_spring": rotation.wrap_angle(command.spring.yaw - env.root_yaw),
         "yaw": env.root_yaw.clone(),
         "clips": rewards.local_velocity(clips.root_rot, clips.root_vel)[:, :2],
+        "clips_turn": env.database.turn_rate[env.reference],
         "distance": distance,
     }
 

@@ -76,6 +76,8 @@ class Evaluation:
             lines += ["", "by command:", self.bins.table()]
         if self.commands is not None:
             lines += ["", "held-out command scripts:", self.commands.table()]
+        elif self.facts.get("scripts_missing"):
+            lines += ["", f"held-out command scripts: not played ({self.facts['scripts_missing']})"]
         if self.coverage is not None:
             lines += ["", self.coverage.table()]
         return "\n".join(lines)
@@ -156,7 +158,7 @@ def evaluate(
             stopped=stopped,
         )
         played_for = time.monotonic() - began
-        followed = _follow(env, policy, scripts, seed, deterministic, stopped)
+        followed, why_not = _follow(env, policy, scripts, seed, deterministic, stopped)
         result = measure(
             env,
             rollout,
@@ -171,6 +173,7 @@ def evaluate(
                 "seed": seed,
                 "deterministic": deterministic,
                 "play_seconds": round(played_for, 2),
+                **({"scripts_missing": why_not} if why_not else {}),
             },
         )
         result.commands = followed
@@ -242,21 +245,21 @@ def _follow(
     seed: int,
     deterministic: bool,
     stopped: Callable[[], bool],
-) -> Obeyed | None:
-    """The command scripts, if they are wanted and there are any."""
+) -> tuple[Obeyed | None, str]:
+    """The command scripts, if they are wanted and there are any; without, and unasked for, why there are none."""
     if wanted is False or stopped():
-        return None
+        return None, ""
     if not isinstance(env, HumanoidMM):
         if wanted:
             raise ConfigError("scripts=True: command scripts are for task=HumanoidMM; this checkpoint takes no others")
-        return None
+        return None, ""
     try:
         trials = suite([mode.name for mode in env.command.modes])
-        return obey(env, policy, trials=trials, seed=seed, deterministic=deterministic, stopped=stopped)
-    except ConfigError:  # no script asks for what these clips do, or there are fewer worlds than scripts
+        return obey(env, policy, trials=trials, seed=seed, deterministic=deterministic, stopped=stopped), ""
+    except ConfigError as error:  # no script asks for what these clips do, or there are fewer worlds than scripts
         if wanted:
             raise
-        return None
+        return None, str(error)
 
 
 def _judge(content: Mapping[str, Any], env: HumanoidAMP) -> Judge | None:

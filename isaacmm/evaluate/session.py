@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,11 +71,11 @@ def split(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], l
     return own, rest
 
 
-def number(own: dict[str, str], key: str, default: float, low: float) -> float:
+def number(own: dict[str, str], key: str, default: float, low: float, high: float = math.inf) -> float:
     """``own[key]`` as a number.
 
     Raises:
-        ConfigError: not a number, or below ``low``.
+        ConfigError: not a number, below ``low`` or above ``high``.
     """
     if key not in own:
         return default
@@ -84,16 +85,18 @@ def number(own: dict[str, str], key: str, default: float, low: float) -> float:
         raise ConfigError(f"{key}={own[key]}: wants a number") from None
     if not value >= low:
         raise ConfigError(f"{key}={own[key]}: must be at least {low:g}")
+    if not (value <= high and math.isfinite(value)):
+        raise ConfigError(f"{key}={own[key]}: must be at most {high:g}")
     return value
 
 
-def whole(own: dict[str, str], key: str, default: int, low: int) -> int:
+def whole(own: dict[str, str], key: str, default: int, low: int, high: float = math.inf) -> int:
     """``own[key]`` as a whole number.
 
     Raises:
-        ConfigError: not a whole number, or below ``low``.
+        ConfigError: not a whole number, below ``low`` or above ``high``.
     """
-    value = number(own, key, default, low)
+    value = number(own, key, default, low, high)
     if value != int(value):
         raise ConfigError(f"{key}={own[key]}: wants a whole number")
     return int(value)

@@ -30,6 +30,8 @@ FOLLOW = "path:"
 PATH_SLACK, PATH_STOP = 1.2, 2.0
 #: A person at the keyboard stops by a key; recording stops here (s).
 LONGEST_LIVE = 1800.0
+#: Longer scripts and paths (s) are played in pieces, by whoever wants to: all frames are kept in memory.
+LONGEST = 3600.0
 #: Frames of so many worlds are kept; survival is measured in all.
 KEEP = 64
 
@@ -65,11 +67,19 @@ def check(word: str) -> None:
         ConfigError: see :func:`open_source`.
     """
     if word != KEYBOARD:
-        open_source(word)
+        _playable(open_source(word), word)
     elif sys.stdin is None or not sys.stdin.isatty():
         raise ConfigError(
             "command=keyboard wants a terminal to type in, and standard input is none (a pipe, a file or a service). "
             "Run it in a terminal, or give a script: command=figure_eight"
+        )
+
+
+def _playable(source: Source, word: str) -> None:
+    if (seconds := length(source)) > LONGEST:
+        raise ConfigError(
+            f"command={word}: takes {seconds:g} s; a policy is played for {LONGEST:g} s at most: give it a shorter "
+            "duration, or a shorter path"
         )
 
 
@@ -130,9 +140,13 @@ def play(
         seed: of starting moments.
         keep: worlds whose frames are kept.
         stopped: asked at every step; True ends early with what there is.
+
+    Raises:
+        ConfigError: the script takes longer than an hour.
     """
     policy = Policy.from_checkpoint(content)
     seconds = length(source)
+    _playable(source, name)
     played = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(played, DictConfig)
     played.task.env.episode_seconds, played.seed = seconds + 1.0, seed  # only a fall ends an episode
@@ -148,13 +162,18 @@ def play(
             rollout.survival = torch.tensor([seconds])
         else:
             lines: list[Tensor | None] = []
+            cut = False
 
             def asked() -> bool:
+                nonlocal cut
                 if not lines:  # now: who falls begins anew elsewhere
                     lines.append(line_of(source, env.num_envs))
-                return stopped()
+                cut = stopped()
+                return cut
 
             rollout = record(env, policy, seconds, keep=keep, seed=seed, stopped=asked, once=True)
+            if cut:  # what was never played is nobody's fall
+                seconds = min(seconds, rollout.seconds)
             rollout.path = None if lines[0] is None else lines[0][: rollout.num_worlds]
         rollout.script = name
         return rollout, judge(rollout, seconds)

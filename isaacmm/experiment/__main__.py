@@ -8,10 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from isaacmm.errors import ConfigError, IsaacmmError
-from isaacmm.evaluate.session import number, split, whole
+from isaacmm.evaluate.session import number, split, truth, whole
 from isaacmm.experiment import design as designs
-from isaacmm.experiment import results, runner
+from isaacmm.experiment import results, runner, settings
+
+#: Keys that a run gets from the experiment, and how to say it there.
+OURS = {
+    "seed": "; give seeds=, how many",
+    "max_iterations": "; give samples=, millions per run",
+    **dict.fromkeys(("experiment", "runs_dir"), "; give out="),
+    **dict.fromkeys(("test", "resume", "checkpoint", "max_minutes", "export_bvh", "export_onnx", "export_video"), ""),
+}
 
 HELP = """python -m isaacmm.experiment ablation=NAME [factor=level,level ...] [key=value ...]
 
@@ -40,9 +50,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(words)
-    except IsaacmmError as error:
+    except (IsaacmmError, OSError) as error:  # an OSError says which file cannot be written
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
 
 
 def _run(words: Sequence[str]) -> int:
@@ -57,14 +70,27 @@ def _run(words: Sequence[str]) -> int:
             raise ConfigError(f"preset={own['preset']}: the experiment has {', '.join(design.presets) or 'none'}")
         narrowed = {**design.presets[own["preset"]], **narrowed}
     cells = design.cells(narrowed)
-    seeds = whole(own, "seeds", design.seeds, 1)
-    samples = number(own, "samples", design.samples, 0.001)
+    for word in more:
+        if (key := word.partition("=")[0]) in OURS:
+            raise ConfigError(f"{word}: every run gets its own {key} from the experiment{OURS[key]}")
+    seeds = whole(own, "seeds", design.seeds, 1, 1000)
+    samples = number(own, "samples", design.samples, 0.001, 1e6)
     parallel = whole(own, "jobs", os.cpu_count() or 1, 1)
+    report = truth(own, "report", False)
     root = Path(own.get("out", f"runs/ablation_{design.name}"))
     todo = runner.jobs(design, cells, seeds, root)
-    iterations = _iterations([*design.base, *cells[0].words, *more], samples)
+    iterations = {}
+    for cell in cells:  # composing first also finds mistakes before anything is trained
+        cfg, iterations[cell.name] = _composed(design, cell, more, samples)
+        for job in todo:
+            if job.cell is cell and (differs := settings.changed(job.folder, cfg)):
+                print(
+                    f"warning: {job.folder} was made with other settings ({differs}) and is taken as it is; "
+                    "another out= keeps them apart",
+                    file=sys.stderr,
+                )
     failed = []
-    if own.get("report", "False").lower() != "true":
+    if not report:
         print(f"{design.title}: {len(cells)} cells x {seeds} seeds, {samples:g} M samples each, {parallel} at a time")
         failed = runner.run(design, todo, iterations, parallel, more)
     found = results.collect(todo)
@@ -73,7 +99,8 @@ def _run(words: Sequence[str]) -> int:
     summary = results.summarise(found)
     text = results.table(design, summary)
     print(text)
-    (root / "results.md").write_text(f"{design.title}, {samples:g} M samples per run.\n\n{text}\n", encoding="utf-8")
+    head = f"{design.title}, {results.amount(found)} M samples per run."
+    (root / "results.md").write_text(f"{head}\n\n{text}\n", encoding="utf-8")
     plain = {cell: {key: vars(interval) for key, interval in values.items()} for cell, values in summary.items()}
     (root / "results.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
     results.figure(design, todo, summary, root / "results.png")
@@ -81,12 +108,19 @@ def _run(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _iterations(words: Sequence[str], samples: float) -> int:
-    """Iterations that make ``samples`` million; composing first also finds mistakes before anything is trained."""
+def _composed(
+    design: designs.Design, cell: designs.Cell, more: Sequence[str], samples: float
+) -> tuple[DictConfig, int]:
+    """The configuration of a cell's runs, and the iterations that make ``samples`` million."""
     from isaacmm.cli.compose import compose
 
-    cfg, _ = compose(words)
-    return max(1, round(samples * 1e6 / (int(cfg.num_envs) * int(cfg.train.params.config.horizon_length))))
+    try:
+        cfg, _ = compose([*design.base, *cell.words, *more])
+    except ConfigError as error:
+        raise ConfigError(f"{error} (Factors of the experiment: {', '.join(design.factors)})") from None
+    config = cfg.train.params.config
+    config.max_epochs = max(1, round(samples * 1e6 / (int(cfg.num_envs) * int(config.horizon_length))))
+    return cfg, int(config.max_epochs)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from isaacmm import paths
 from isaacmm.errors import ConfigError, nearest
@@ -59,7 +62,7 @@ class Design:
         Raises:
             ConfigError: an unknown factor or level.
         """
-        narrowed = narrowed or {}
+        narrowed = {factor: tuple(dict.fromkeys(levels)) for factor, levels in (narrowed or {}).items()}
         for factor, levels in narrowed.items():
             if factor not in self.factors:
                 raise ConfigError(f"experiment '{self.name}' has no factor '{factor}'; {nearest(factor, self.factors)}")
@@ -88,14 +91,17 @@ def load(name: str) -> Design:
     path = Path(name) if name.endswith((".yaml", ".yml")) else paths.data_folder("cfg") / "experiment" / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"ablation={name}: there is no such experiment; {nearest(name, names())}")
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
     try:
-        return Design(
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        made = Design(
             name=str(content["name"]),
             title=str(content.get("title", content["name"])),
-            base=tuple(content.get("base", ())),
+            base=_words(content.get("base", ())),
             factors={
-                str(f): {str(level): tuple(words) for level, words in levels.items()}
+                str(f): {str(level): _words(words) for level, words in levels.items()}
                 for f, levels in content["factors"].items()
             },
             presets={
@@ -107,3 +113,13 @@ def load(name: str) -> Design:
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"{path}: not an experiment ({error}); it needs name, base and factors") from None
+    if not made.factors or not all(made.factors.values()):
+        raise ConfigError(f"{path}: factors is empty, or one of them has no levels; there is nothing to compare")
+    if made.seeds < 1 or not 0 < made.samples < math.inf:
+        raise ConfigError(f"{path}: seeds is at least 1 and samples (millions per run) above 0")
+    return made
+
+
+def _words(given: Any) -> tuple[str, ...]:
+    """Words of a command line; a single one need not be a list."""
+    return (given,) if isinstance(given, str) else tuple(str(word) for word in given or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,11 @@ class Measure:
 MEASURES = (
     Measure("policy.survival", "survival", "s", 1),
     Measure("commands.groups.walk.velocity_error_falls", "velocity error on scripts", "m/s", 3),
+    Measure("commands.groups.run.velocity_error_falls", "velocity error on running scripts", "m/s", 3),
     Measure("commands.groups.walk.heading_error_falls", "heading error on scripts", "deg", 1),
     Measure("bins.rows.all.policy.frechet", "Frechet distance", "", 2),
+    Measure("bins.rows.walk 0.9-1.4, straight.policy.frechet", "Frechet distance, walking", "", 2),
+    Measure("bins.rows.run 2.0-2.7, straight.policy.frechet", "Frechet distance, running", "", 2),
     Measure("policy.velocity_error", "velocity error", "m/s", 3),
     Measure("policy.speed_error", "speed error", "m/s", 3),
     Measure("policy.heading_error", "heading error", "deg", 1),
@@ -47,10 +50,21 @@ MEASURES = (
 
 
 def value(content: Any, key: str) -> float:
-    """The number at ``key`` (dots between), or NaN."""
-    for part in key.split("."):
-        content = content.get(part) if isinstance(content, dict) else None
-    return float(content) if isinstance(content, int | float) else float("nan")
+    """The number at ``key`` (dots between; a name may have dots itself), or NaN."""
+    if isinstance(content, dict):
+        for name in content:
+            if key == name or key.startswith(f"{name}."):
+                return value(content[name], key[len(name) + 1 :])
+    elif not key and isinstance(content, int | float):
+        return float(content)
+    return float("nan")
+
+
+def amount(found: Mapping[str, Sequence[Any]]) -> str:
+    """Millions of samples that the runs really had: one number, or the least and the most."""
+    had = [value(run, "samples") / 1e6 for runs in found.values() for run in runs]
+    least, most = (f"{number:.3g}" for number in (min(had), max(had)))
+    return least if least == most else f"{least} to {most}"
 
 
 def collect(jobs: Sequence[Job]) -> dict[str, list[dict[str, Any]]]:

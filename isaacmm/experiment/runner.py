@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,10 @@ def jobs(design: Design, cells: Sequence[Cell], seeds: int, root: Path) -> list[
     return [Job(cell, seed, root / f"{cell.name}_s{seed}") for seed in range(1, seeds + 1) for cell in cells]
 
 
-def run(design: Design, todo: Sequence[Job], iterations: int, parallel: int, more: Sequence[str]) -> list[Job]:
-    """Train whatever is not done yet. Returns the jobs that failed.
+def run(
+    design: Design, todo: Sequence[Job], iterations: Mapping[str, int], parallel: int, more: Sequence[str]
+) -> list[Job]:
+    """Train whatever is not done yet, each for the ``iterations`` of its cell. Returns the jobs that failed.
 
     Ctrl-C asks the running trainings to save and ends; the same command goes on.
     """
@@ -78,7 +80,7 @@ def run(design: Design, todo: Sequence[Job], iterations: int, parallel: int, mor
         while waiting or running:
             while waiting and len(running) < parallel:
                 job = waiting.pop(0)
-                running.append((job, _start(design, job, iterations, threads, more)))
+                running.append((job, _start(design, job, iterations[job.cell.name], threads, more)))
                 tries[job.folder] = tries.get(job.folder, 0) + 1
             time.sleep(0.5)
             for entry in list(running):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from isaacmm.cli.console import shown
-from isaacmm.errors import CheckpointError
+from isaacmm.errors import CheckpointError, IsaacmmError
 from isaacmm.learn.artefacts import Artefacts
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def play(cfg: DictConfig, run: Run) -> None:
     Raises:
         CheckpointError: no checkpoint, or not one of a policy.
         ConfigError: ``command`` names nothing, or the keyboard where there is no terminal.
+        IsaacmmError: the policy could not be played at all.
     """
     if run.checkpoint is None:
         raise CheckpointError("there is nothing to play: give checkpoint=, a file, a run folder or `latest`")
@@ -40,7 +41,9 @@ def play(cfg: DictConfig, run: Run) -> None:
     else:
         made.evaluate(int(cfg.num_envs), seed=int(cfg.seed))
     if made.rollout is None:
-        return
+        if run.stop:
+            return
+        raise IsaacmmError(f"{shown(run.checkpoint)} could not be played; the warning above says why")
     if cfg.export_onnx:
         made.onnx()
     if cfg.export_bvh:

@@ -71,7 +71,7 @@ def _database(words: list[str]) -> None:
     own, rest = split(words, ("motion", "rate"))
     for word in rest:
         raise ConfigError(f"database does not know '{word}'; {nearest(word.partition('=')[0], ('motion', 'rate'))}")
-    for line in facts(open_database(own.get("motion", "full"), rate=number(own, "rate", 60.0, low=1.0))):
+    for line in facts(open_database(own.get("motion", "full"), rate=number(own, "rate", 60.0, 1.0, 480.0))):
         print(line)
 
 

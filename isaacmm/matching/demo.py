@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from isaacmm import steering
 from isaacmm.errors import ConfigError, nearest
@@ -17,6 +20,7 @@ from isaacmm.matching.controller import Controller, Frame
 from isaacmm.matching.controller.recording import Recording
 from isaacmm.matching.controller.root import turned
 from isaacmm.steering import Keyboard, PathFollower, RandomCommands, Source
+from isaacmm.steering.source import FASTEST
 
 KEYS = ("command", "path", "speed", "seconds", "motion", "networks", "out", "fps", "seed", "film", "width", "height")
 
@@ -32,8 +36,8 @@ def run(words: list[str]) -> None:
         raise ConfigError("demo: give motion= (clips to search) or networks= (which were made from clips), not both")
     if "speed" in own and "path" not in own:
         raise ConfigError("demo: speed= is for path=; a script says itself how fast to go")
-    seconds, fps = number(own, "seconds", 20.0, low=0.5), number(own, "fps", 60.0, low=10.0)
-    size = (whole(own, "width", 640, low=64), whole(own, "height", 480, low=64))
+    seconds, fps = number(own, "seconds", 20.0, 0.5, 3600.0), number(own, "fps", 60.0, 10.0, 480.0)
+    size = (whole(own, "width", 640, 64, 4096), whole(own, "height", 480, 64, 4096))
     film = truth(own, "film", True)
     seed = whole(own, "seed", 0, low=0)
     word = own.get("path") or own.get("command", "figure_eight")
@@ -46,14 +50,14 @@ def run(words: list[str]) -> None:
     if keyboard is not None:
         source = keyboard
     elif "path" in own:
-        source = steering.follow(word, number(own, "speed", 1.3, low=0.1) if "speed" in own else None)
+        source = steering.follow(word, number(own, "speed", 1.3, 0.1, FASTEST) if "speed" in own else None)
     elif word == "random":
         source = RandomCommands(1, seed)
     else:
         source = steering.named(word)
     controller = _controller(own, fps)
     began = time.perf_counter()
-    with _typing(keyboard, fps) as watch:
+    with _typing(keyboard, fps) if keyboard is not None else _progress(round(seconds * fps)) as watch:
         frames = controller.play(source, seconds, watch)
     spent = time.perf_counter() - began
     print(f"{len(frames)} frames of {word} in {spent:.1f} s")
@@ -130,11 +134,20 @@ def write(
 
 
 @contextmanager
-def _typing(keyboard: Keyboard | None, fps: float) -> Iterator[Callable[[Frame], bool] | None]:
-    """With a keyboard: frames come in real time, and a line of text says what is asked for and what happens."""
-    if keyboard is None:
-        yield None
-        return
+def _progress(count: int) -> Iterator[Callable[[Frame], bool]]:
+    """A bar while ``count`` frames are made."""
+    with tqdm(total=count, desc="matching", unit="frame", leave=False, dynamic_ncols=True, mininterval=1.0) as bar:
+
+        def watch(frame: Frame) -> bool:
+            bar.update()
+            return True
+
+        yield watch
+
+
+@contextmanager
+def _typing(keyboard: Keyboard, fps: float) -> Iterator[Callable[[Frame], bool]]:
+    """Frames come in real time, and a line of text says what is asked for and what happens."""
     print(steering.keyboard.HELP)
     begun, count = time.perf_counter(), 0
     last = torch.zeros(2)
@@ -161,8 +174,15 @@ def _typing(keyboard: Keyboard | None, fps: float) -> Iterator[Callable[[Frame],
             )
         return not keyboard.ended
 
+    def interrupted(number: int, frame: object) -> None:
+        keyboard.ended = True  # what was walked so far is written all the same
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, interrupted) if main else None
     with keyboard:
         try:
             yield watch
         finally:
+            if main:
+                signal.signal(signal.SIGINT, before)
             print(file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +23,8 @@ WEIGHTS = {
 }
 #: Seconds ahead at which path and facing are compared.
 HORIZONS = (1.0 / 3.0, 2.0 / 3.0, 1.0)
+#: A clip's path further ahead than this (s) is mostly guessed from its end.
+FARTHEST = 10.0
 #: A block that hardly varies over the clips (walking straight only) is not magnified beyond this scale, in its unit.
 SMALLEST = {
     "foot_position": 0.02,
@@ -69,16 +73,24 @@ class FeatureSet:
         for key, value in self.weights.items():
             if key not in WEIGHTS:
                 raise ConfigError(f"matching.weights.{key} is not known; {nearest(key, WEIGHTS)}")
-            if value < 0:
-                raise ConfigError(f"matching.weights.{key} is {value}; weights are not negative")
-        if not self.horizons or sorted(self.horizons) != list(self.horizons) or self.horizons[0] <= 0:
-            raise ConfigError(f"matching.horizons are {list(self.horizons)}; give ascending seconds above 0")
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"matching.weights.{key} is {value}; weights are finite and not negative")
+        if not any(self.weights.get(key, 1.0) > 0 for key in ("future_position", "future_facing")):
+            raise ConfigError("matching.weights of future_position and future_facing are both 0: no command is heard")
+        rising = all(a < b for a, b in itertools.pairwise((0.0, *self.horizons)))  # false for NaN
+        if not self.horizons or not rising or self.horizons[-1] > FARTHEST:
+            raise ConfigError(
+                f"matching.horizons are {list(self.horizons)}; give ascending seconds above 0, {FARTHEST:g} at most"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], feet: Sequence[str]) -> FeatureSet:
         """From a ``matching`` section: ``horizons``, ``weights``."""
-        horizons = tuple(float(h) for h in config.get("horizons", HORIZONS))
-        weights = {**WEIGHTS, **{str(k): float(v) for k, v in dict(config.get("weights", {})).items()}}
+        try:
+            horizons = tuple(float(h) for h in config.get("horizons", HORIZONS))
+            weights = {**WEIGHTS, **{str(k): float(v) for k, v in dict(config.get("weights", {})).items()}}
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"matching: horizons are a list of seconds, weights numbers by name: {error}") from None
         return cls(tuple(feet), horizons, weights)
 
     @property

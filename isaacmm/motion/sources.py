@@ -47,7 +47,7 @@ def expand(file: str) -> list[Path]:
     else:
         found = []
     if not found and path.is_dir():
-        raise MotionError(f"no motion file in the folder '{file}'")
+        raise MotionError(f"no motion file in the folder '{file}'; docs/motion_formats.md lists what is read")
     if not found:
         parent = path.parent
         names = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []

@@ -44,24 +44,29 @@ def named(word: str) -> Source:
 
     if Path(word).suffix:
         return read(paths.resolve(word))
-    folder = paths.data_folder("cfg") / "commands"
-    files = {p.stem: p for p in sorted(folder.glob("*.*"))} if folder.is_dir() else {}
+    files = _files()
     if word in files:
         return read(files[word])
     raise ConfigError(f"no command script '{word}'; {nearest(word, [*BUILTIN, *files])}")
 
 
 def follow(word: str, speed: float | None = None) -> PathFollower:
-    """Follow a built-in path (``circle``, ``figure_eight``, ``slalom``, ``square``) or one in a file.
+    """Follow a built-in path (``circle``, ``figure_eight``, ``slalom``, ``square``), one of ``cfg/commands`` or a file.
 
     Raises:
         ConfigError: no such path, or the file holds a script.
     """
     if word in PATHS:
         return PathFollower(PATHS[word](), 1.3 if speed is None else speed)
-    source = named(word) if Path(word).suffix else None
+    source = named(word) if Path(word).suffix or word in _files() else None
     if source is None:
-        raise ConfigError(f"no path '{word}'; {nearest(word, PATHS)}")
+        raise ConfigError(f"no path '{word}'; {nearest(word, [*PATHS, *_files()])}")
     if not isinstance(source, PathFollower):
         raise ConfigError(f"{word}: holds a command script, not a path (points: [[x, y], ...])")
-    return source if speed is None else PathFollower(source.path, speed)
+    return source if speed is None else PathFollower(source.path, speed, source.own_lookahead)
+
+
+def _files() -> dict[str, Path]:
+    """Command files of ``cfg/commands`` by name."""
+    folder = paths.data_folder("cfg") / "commands"
+    return {p.stem: p for p in sorted(folder.glob("*.*"))} if folder.is_dir() else {}

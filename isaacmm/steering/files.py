@@ -29,6 +29,8 @@ def read(path: str | Path) -> Source:
         ConfigError: naming file, line and key.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"'{path}' is a folder; a command file (.yaml, .json or .csv) is wanted")
     if not path.is_file():
         folder = path.parent
         names = (
@@ -47,6 +49,8 @@ def read(path: str | Path) -> Source:
         raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file ({error.reason} at byte {error.start})") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply; a command file is a list of steps or points") from None
 
 
 def _csv(path: Path) -> Source:
@@ -56,8 +60,13 @@ def _csv(path: Path) -> Source:
         ]
     if len(lines) < 2:
         raise ConfigError(f"{path}: no steps; a header such as 'time,mode,turn' and one step per line are wanted")
-    rows = list(csv.DictReader((line for _, line in lines), skipinitialspace=True))
+    try:
+        rows = list(csv.DictReader((line for _, line in lines), skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ConfigError(f"{path}: not a table: {error}") from None
     numbers = [i for i, _ in lines[1:]]
+    if len(rows) != len(numbers):
+        raise ConfigError(f"{path}: a value in quotes goes on over several lines; one step per line is wanted")
     clean: list[dict[str, Any]] = []
     for number, row in zip(numbers, rows, strict=True):
         if None in row:
@@ -76,7 +85,7 @@ def _csv(path: Path) -> Source:
 
 def _json(path: Path) -> Source:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     return _mapping(content, path, None)
@@ -90,22 +99,28 @@ def _yaml(path: Path) -> Source:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ConfigError(f"{path}, line {line}: not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:  # a sign that no YAML may hold
+        raise ConfigError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
     return _mapping(content, path, lines)
 
 
 def _step_lines(node: Any) -> list[int] | None:
-    """Line of every item of ``steps`` in a parsed document."""
-    for key, value in getattr(node, "value", None) or []:
-        if key.value == "steps" and isinstance(value, yaml.SequenceNode):
-            return [item.start_mark.line + 1 for item in value.value]
-    return None
+    """Line of every item of ``steps`` in a parsed document, which may also be just the list of them."""
+    found = node
+    if isinstance(node, yaml.MappingNode):
+        found = next((value for key, value in node.value if key.value == "steps"), None)
+    if not isinstance(found, yaml.SequenceNode):
+        return None
+    return [item.start_mark.line + 1 for item in found.value]
 
 
 def _mapping(content: Any, path: Path, lines: list[int] | None) -> Source:
     if isinstance(content, list):
         content = {"steps": content}
     if not isinstance(content, dict) or not ("steps" in content or "points" in content):
-        raise ConfigError(f"{path}: wants 'steps' (a command script) or 'points' (a path on the ground)")
+        close = [nearest(str(key), ("steps", "points")) for key in content] if isinstance(content, dict) else []
+        hint = next((f"; {text}" for text in close if text.startswith("did you mean")), "")
+        raise ConfigError(f"{path}: wants 'steps' (a command script) or 'points' (a path on the ground){hint}")
     known = _PATH_KEYS if "points" in content else _SCRIPT_KEYS
     for key in content:
         if key not in known:
@@ -118,7 +133,7 @@ def _mapping(content: Any, path: Path, lines: list[int] | None) -> Source:
             ahead = None if ahead is None else float(ahead)
         except (TypeError, ValueError):
             raise ConfigError(f"{path}: points are pairs [x, y] m; speed and lookahead are numbers") from None
-        return PathFollower(GroundPath(points, bool(content.get("closed", False)), name), speed, ahead)
+        return PathFollower(GroundPath(points, _truth(content, "closed", path), name), speed, ahead)
     if not isinstance(content["steps"], list):
         raise ConfigError(f"{path}: 'steps' is a list of steps such as {{time: 0, mode: walk}}")
     duration = content.get("duration")
@@ -127,5 +142,12 @@ def _mapping(content: Any, path: Path, lines: list[int] | None) -> Source:
     except (TypeError, ValueError):
         raise ConfigError(f"{path}: duration is {duration!r}; it is a number of seconds") from None
     return CommandScript.parse(
-        content["steps"], str(path), lines, duration=duration, loop=bool(content.get("loop", False)), name=name
+        content["steps"], str(path), lines, duration=duration, loop=_truth(content, "loop", path), name=name
     )
+
+
+def _truth(content: dict[str, Any], key: str, path: Path) -> bool:
+    value = content.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{path}: {key} is {value!r}; it is true or false, without quotes")
+    return value

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.errors import ConfigError
-from isaacmm.steering.source import Command, Starts, times
+from isaacmm.steering.source import FASTEST, Command, Starts, times
 
 #: Distance between the points that a path is resampled to (m).
 SPACING = 0.02
+#: Shorter and longer paths (m) are taken for a mistake of the unit.
+SHORTEST, LONGEST = 0.1, 20_000.0
+#: How far ahead one may look on a path (m).
+NEAREST, FARTHEST = 0.2, 20.0
 
 
 class GroundPath:
@@ -41,6 +45,11 @@ class GroundPath:
             raise ConfigError(f"{name}: all points of the path are one and the same")
         along = torch.cat((steps.new_zeros(1), steps.cumsum(0)))
         self.name, self.closed, self.length = name, closed, float(along[-1])
+        if not SHORTEST <= self.length <= LONGEST:
+            raise ConfigError(
+                f"{name}: the path is {self.length:g} m long; paths of {SHORTEST:g} m to {LONGEST / 1000:g} km can be "
+                "followed. Points are in metres"
+            )
         count = max(8, round(self.length / SPACING))
         at = torch.arange(count if closed else count + 1, dtype=torch.float64) * (self.length / count)
         piece = (torch.searchsorted(along, at, right=True) - 1).clamp(0, len(steps) - 1)
@@ -132,10 +141,15 @@ class PathFollower:
         turn_limit: float = 1.5,
         loop: bool = True,
     ) -> None:
-        if not speed > 0:
-            raise ConfigError(f"{path.name}: a path is followed at a speed above 0 m/s, not {speed:g}")
+        if not 0 < speed <= FASTEST:
+            raise ConfigError(
+                f"{path.name}: a path is followed at a speed above 0 m/s and at most {FASTEST:g} m/s, not {speed:g}"
+            )
+        if lookahead is not None and not NEAREST <= lookahead <= FARTHEST:
+            raise ConfigError(f"{path.name}: lookahead is from {NEAREST:g} to {FARTHEST:g} m, not {lookahead:g}")
         self.path, self.speed, self.turn_limit, self.loop = path, speed, turn_limit, loop
         self.name = path.name
+        self.own_lookahead = lookahead  # None: by the speed
         self.lookahead = 0.6 + speed / 3.0 if lookahead is None else lookahead
         self.duration = path.length / speed
         self._starts = Starts()

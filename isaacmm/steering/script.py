@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isaacmm.errors import ConfigError, nearest
-from isaacmm.steering.source import Command, Starts, times
+from isaacmm.steering.source import FASTEST, Command, Starts, times
 
 #: Named ways of going: (forward, left) m/s.
 MODES: dict[str, tuple[float, float]] = {
@@ -22,6 +22,8 @@ MODES: dict[str, tuple[float, float]] = {
     "left": (0.0, 0.6),
     "right": (0.0, -0.6),
 }
+#: Nobody is asked to turn faster (deg/s).
+SHARPEST = 1080.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class CommandScript:
                 )
         self.name, self.loop, self.steps = name, loop, tuple(steps)
         self.duration = steps[-1].time + 2.0 if duration is None else float(duration)
+        if not math.isfinite(self.duration):
+            raise ConfigError(f"{name}: its duration is {self.duration:g}; give seconds (loop: true goes on)")
         if self.duration <= steps[-1].time:
             raise ConfigError(
                 f"{name}: its duration {self.duration:g} s ends before its last step at {steps[-1].time:g} s"
@@ -157,20 +161,25 @@ def _step(row: Mapping[str, object], where: str) -> Step:
         raise ConfigError(f"{where}: gives both turn (deg/s) and facing (deg); give one")
     return Step(
         _number(given, "time", where, 0.0),
-        _number(given, "forward", where, forward),
-        _number(given, "left", where, left),
-        _number(given, "turn", where, 0.0),
+        _number(given, "forward", where, forward, FASTEST),
+        _number(given, "left", where, left, FASTEST),
+        _number(given, "turn", where, 0.0, SHARPEST),
         _number(given, "facing", where, 0.0) if "facing" in given else None,
     )
 
 
-def _number(given: Mapping[str, object], key: str, where: str, default: float) -> float:
+def _number(given: Mapping[str, object], key: str, where: str, default: float, most: float = math.inf) -> float:
     if key not in given:
         return default
     try:
         value = float(given[key])  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise ConfigError(f"{where}: {key} is {given[key]!r}; it is a number") from None
+    if isinstance(given[key], bool):
+        raise ConfigError(f"{where}: {key} is {given[key]}; it is a number")
     if not math.isfinite(value):
         raise ConfigError(f"{where}: {key} is {value}; it is a finite number")
+    if abs(value) > most:
+        unit = "deg/s" if key == "turn" else "m/s"
+        raise ConfigError(f"{where}: {key} is {value:g} {unit}; nobody is asked for more than {most:g}")
     return value

@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+#: Nobody is asked to be faster (m/s): sprinters reach 12.
+FASTEST = 20.0
+
 
 class Command(NamedTuple):
     """What ``N`` characters are asked to do now.

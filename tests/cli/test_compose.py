@@ -251,6 +251,25 @@ def test_a_missing_motion_path_names_what_is_nearby(clip: str) -> None:
         compose(["motion=/nowhere/at/all.npz"])
 
 
+def test_a_misspelt_motion_names_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'full'"):
+        compose(["motion=fulll"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["task.env.track_reference=True"], "track_reference does nothing"),
+        (["train.params.config.disc_mismatch=0.5"], "disc_mismatch does nothing"),
+        (["train.params.config.disc_cond=proj", "task.env.demo_sampler=uniform"], "disc_mismatch=0 leaves that out"),
+    ],
+)
+def test_settings_without_effect_are_told(words: list[str], said: str) -> None:
+    assert any(said in note for note in compose(["task=HumanoidMM", *words])[1])
+    quiet = ["task=HumanoidMM", "train.params.config.disc_cond=proj"]
+    assert not any("disc_mismatch" in note for note in compose(quiet)[1])
+
+
 def test_motions_are_found_without_a_checkout(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A regular install has cfg/ and motions/ inside the package."""
     data = workplace / "isaacmm" / "_data"

@@ -171,7 +171,52 @@ def test_scripts_are_played_and_the_environment_is_given_back() -> None:
         obey(env, still_policy(env.observation_size), stopped=lambda: True)
 
 
+def test_clips_answer_steps_beside_the_policy() -> None:
+    steps = [Step(0.0, 1.0), Step(2.5, 1.6, facing=40.0)]
+    trial = Trial("both", "walk", CommandScript(steps, SECONDS), ((2.5, 0.6),), ((2.5, math.radians(40.0)),))
+    speed, turned = (answers(torch.tensor([size]), 0.15) for size in (0.6, math.radians(40.0)))
+    start = round((2.5 - response.BEFORE) * FPS)
+
+    def whole(curve: Tensor) -> Tensor:
+        return torch.cat((curve[:1].expand(start, 1), curve, curve[-1:].expand(150, 1)))
+
+    clips = torch.stack((whole(speed), whole(speed) * 0.0), dim=-1)
+    yaw = whole(turned)
+    told = torch.ones_like(clips)
+    flat = torch.zeros(len(yaw), 1)
+    rate = torch.cat((yaw[:1] * 0.0, yaw[1:] - yaw[:-1])) * FPS
+    obeyed = Obeyed(
+        FPS, [trial], torch.zeros(1, dtype=torch.int64), 0.27, told, told, told, flat, flat, flat, clips,
+        flat * math.nan, flat == 0.0, rate,
+    )  # fmt: skip
+    for kind in ("speed", "heading"):
+        assert math.isnan(obeyed.response(kind).time)  # the policy answers nothing
+        of = obeyed.response(kind, clips=True)
+        assert of.time == pytest.approx(response.spring_time(0.15), abs=0.07) and of.gain == pytest.approx(1, abs=0.02)
+    assert obeyed.to_json()["clips_response"]["speed"]["gain"] == pytest.approx(1.0, abs=0.02)
+    assert ", clips 0." in obeyed.table()
+
+
 # -------------------------------------------------------------------------------- Frechet and bins
+
+
+def test_frames_of_all_bins_measure_what_the_table_does() -> None:
+    from isaacmm.evaluate import metrics
+    from isaacmm.evaluate.tracks import Tracks
+
+    env = make()
+    tracks = Tracks.of_motion(env.library.motions[4], env.character, 1.0 / env.dt, ground=True)
+    tracks.body_pos[..., 2] -= 0.01  # under the floor, so that there is a depth to be measured
+    means = bins.Frames.of(tracks, env.database).means()
+    assert set(means) <= set(bins.COLUMNS) and means["penetration"] > 1.0
+    for name in ("penetration", "mann_slide", "contact_slide", "jerk"):
+        whole = next(m.function for m in metrics.METRICS if m.name == name)
+        assert whole is not None
+        # mean over frames of means over points, against the mean over all points; velocities of two frames, not one
+        assert means[name] == pytest.approx(whole(tracks), rel=0.15), name
+    tracks.episode[20:] = 1
+    cut = bins.Frames.of(tracks, env.database)
+    assert math.isfinite(cut.means()["jerk"]) and int(cut.values["jerk"].isnan().sum()) >= 2
 
 
 def test_frechet_distance_of_gaussians() -> None:

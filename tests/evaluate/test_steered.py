@@ -265,6 +265,24 @@ def test_ctrl_c_ends_the_session_and_not_the_program(made: Made, content: dict[s
     os.close(slave)
 
 
+def test_what_was_never_played_is_nobodys_fall(made: Made, content: dict[str, Any]) -> None:
+    frames = 0
+
+    def clock() -> bool:
+        nonlocal frames
+        frames += 1
+        return frames > 4
+
+    played, result = steered.play(made[0], content, turning(20.0), name="turning", num_envs=3, stopped=clock)
+    assert played.num_frames == 4 and not bool(played.done.any())
+    assert result.survived == 1.0 and result.seconds == pytest.approx(4 / 30)
+
+
+def test_a_script_of_years_is_refused(made: Made, content: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="shorter duration"):
+        steered.play(made[0], content, turning(1e9), name="turning", num_envs=3)
+
+
 def test_only_tasks_with_such_commands_can_be_steered(made: Made) -> None:
     env = make_env(made[0], num_envs=1)
     assert isinstance(env, HumanoidMM)

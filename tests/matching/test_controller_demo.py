@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
+from isaacmm.matching import demo
 from isaacmm.matching.__main__ import main
 from isaacmm.motion.clip import Motion
+from isaacmm.steering import Keyboard
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -41,6 +46,9 @@ def test_database_facts(capsys: pytest.CaptureFixture[str]) -> None:
         (["demo", "seconds=soon"], "wants a number"),
         (["demo", "motion=nowhere"], "nowhere"),
         (["demo", "out=a.mp4"], "folder"),
+        (["demo", "fps=1e9"], "at most 480"),
+        (["demo", "seconds=inf"], "at most 3600"),
+        (["database", "rate=1e7"], "at most 480"),
         (["data"], "'database'"),
         (["database", "motoin=walk"], "'motion'"),
     ],
@@ -48,6 +56,17 @@ def test_database_facts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_words(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_walk_and_keeps_it() -> None:
+    master, slave = pty.openpty()
+    keyboard, before = Keyboard(file=slave), signal.getsignal(signal.SIGINT)
+    with demo._typing(keyboard, 60.0):
+        assert not keyboard.ended
+        signal.raise_signal(signal.SIGINT)
+    assert keyboard.ended and signal.getsignal(signal.SIGINT) is before
+    os.close(master)
+    os.close(slave)
 
 
 def test_keyboard_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

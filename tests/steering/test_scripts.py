@@ -83,6 +83,16 @@ def test_files_of_the_project_and_their_formats(tmp_path: Path) -> None:
     file.write_text('{"steps": [{"time": 0, "mode": "walk"}, {"time": 1, "turn": 20, "forward": 1}]}')
     script = steering.named(str(file))
     assert isinstance(script, CommandScript) and script.steps[0].forward == steering.MODES["walk"][0]
+    (tmp_path / "bare.yaml").write_text("- {time: 0, mode: walk}\n- {time: 1, mode: stand}\n")
+    bare = steering.named(str(tmp_path / "bare.yaml"))
+    assert isinstance(bare, CommandScript) and len(bare.steps) == 2
+
+
+def test_a_path_of_the_project_by_name_and_at_another_speed(tmp_path: Path) -> None:
+    assert steering.follow("round_trip").path.closed
+    (tmp_path / "far.yaml").write_text("points: [[0, 0], [5, 0]]\nlookahead: 2\n")
+    follower = steering.follow(str(tmp_path / "far.yaml"), 0.8)
+    assert (follower.speed, follower.lookahead) == (0.8, 2.0)
 
 
 BAD = {
@@ -97,14 +107,29 @@ BAD = {
         ("steps: [\n", ["line 2", "not YAML"]),
         ("points: [[0, 0]]\n", ["2 or more points"]),
         ("nothing: 1\n", ["steps", "points"]),
+        ("stps: []\n", ["did you mean 'steps'"]),
+        ("hello\n", ["steps", "points"]),
+        ("- walk\n", ["line 1", "a step is a mapping"]),
+        ("steps: \x01\n", ["not YAML"]),
+        ("loop: 'no'\nsteps: [{time: 0, mode: walk}]\n", ["loop", "true or false"]),
+        ("steps: [{time: 0, forward: true}]\n", ["forward", "number"]),
+        ("steps: [{time: 0, forward: 1000}]\n", ["1000 m/s", "more than 20"]),
+        ("steps: [{time: 0, turn: -9999}]\n", ["deg/s", "more than 1080"]),
+        ("duration: .inf\nsteps: [{time: 0, mode: walk}]\n", ["duration is inf"]),
+        ("points: [[0, 0], [1.0e+10, 0]]\n", ["20 km", "metres"]),
+        ("points: [[0, 0], [0.001, 0]]\n", ["0.001 m long"]),
+        ("points: [[0, 0], [5, 0]]\nlookahead: 0\n", ["lookahead is from"]),
+        ("points: [[0, 0], [5, 0]]\nlookahead: .nan\n", ["lookahead is from"]),
+        ("points: [[0, 0], [5, 0]]\nspeed: .inf\n", ["at most 20 m/s"]),
     ],
     "a.csv": [
         ("time,mode\n0,walk\n1,rum\n", ["line 3", "'run'"]),
         ("# note\ntime,forward\n0,1\n\n1,x\n", ["line 5", "forward"]),
         ("time,forward\n0,1,2\n", ["line 2", "more values"]),
         ("time,forward\n", ["no steps"]),
+        ('time,mode\n"0\n",walk\n', ["several lines"]),
     ],
-    "a.json": [('{"steps": [}', ["line 1", "not JSON"])],
+    "a.json": [('{"steps": [}', ["line 1", "not JSON"]), ("[" * 100_000, ["nested"])],
     "a.txt": [("x", [".yaml"])],
 }
 
