@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 from people import people
-from search import clips, database
+from search import database, variant
 
 from isaacmm.character import CharacterModel
 from isaacmm.learn.fit import FitConfig, fit
@@ -31,7 +31,6 @@ from isaacmm.learned_matching.controller import load
 from isaacmm.learned_matching.evaluation import SCRIPTS
 from isaacmm.learned_matching.rows import Rows
 from isaacmm.learned_matching.task import LearnedMMTask
-from isaacmm.matching.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,11 +52,8 @@ def main() -> None:
     config = OmegaConf.merge(config, OmegaConf.from_dotlist(options.set))
     train = OmegaConf.load(ROOT / "cfg" / "train" / "LearnedMMFit.yaml")
     begun = time.process_time()
-    character, rate = CharacterModel.load("humanoid"), float(config["rate"])
-    if options.swings:
-        data = database(options.rows, rate)
-    else:
-        data = Database(people(clips(character), character, options.rows / rate), character, rate)
+    another = variant if options.swings else people(CharacterModel.load("humanoid"))
+    data = database(options.rows, float(config["rate"]), another)
     rows = Rows(data)
     spent = time.process_time() - begun
     print(f"{len(data):,} rows of {data.library.num_clips} clips; {spent:.0f} s of processor time", flush=True)

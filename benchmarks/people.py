@@ -8,36 +8,29 @@ movements of its own.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
+from search import Another, swings
 from torch import Tensor
 
 from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.matching.controller.leg import FootPose, Legs
+from isaacmm.matching.controller.root import turned
 from isaacmm.motion.clip import Motion
-from isaacmm.motion.library import MotionLibrary
 
 #: Newton steps per leg.
 STEPS = 8
 
 
-def people(given: Sequence[Motion], character: CharacterModel, seconds: float, seed: int = 0) -> MotionLibrary:
-    """The clips ``given`` (of the character), and others' ways to do them until there are ``seconds`` in all."""
-    draw, legs, motions = torch.Generator().manual_seed(seed), Legs(character), list(given)
-    total = sum(m.duration for m in motions)
-    while total < seconds:
-        turn, which = divmod(len(motions) - len(given), len(given))
-        motions.append(person(given[which], character, legs, draw, turn % 2 == 0))
-        total += motions[-1].duration
-    return MotionLibrary(motions, character.skeleton)
+def people(character: CharacterModel) -> Another:
+    """Somebody else's way to do the same, for ``search.database``."""
+    return partial(_person, character, Legs(character))
 
 
-def person(motion: Motion, character: CharacterModel, legs: Legs, draw: torch.Generator, mirrored: bool) -> Motion:
-    """Somebody else's way to do the same."""
+def _person(character: CharacterModel, legs: Legs, motion: Motion, draw: torch.Generator, mirrored: bool) -> Motion:
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand(1, generator=draw))
@@ -48,7 +41,7 @@ def person(motion: Motion, character: CharacterModel, legs: Legs, draw: torch.Ge
     pos, rot = motion.fk()
     feet = pos[:, character.foot_ids], rot[:, character.foot_ids]
     begin, heading = motion.root_pos[0, :2], rotation.yaw(motion.root_rot[:1])
-    aside = float(_along(motion.root_pos[:, :2] - begin, -heading)[:, 1].abs().max())
+    aside = float(turned(motion.root_pos[:, :2] - begin, -heading)[:, 1].abs().max())
     ground = begin, heading, uniform(-0.25, 0.25) / max(1.0, 2.0 * aside), uniform(0.85, 1.05)
     root_pos, turn = bent(motion.root_pos, *ground)
     root_pos[:, 2] -= uniform(0.0, 0.02)
@@ -62,7 +55,7 @@ def person(motion: Motion, character: CharacterModel, legs: Legs, draw: torch.Ge
     swing = rotation.to_rotvec(rotation.multiply(rotation.inverse(mean), joints[:, upper])) * uniform(0.7, 1.3)
     count = len(upper)
     swing = swing + 0.08 * torch.randn(1, count, 3, generator=draw)
-    swing = swing + 0.03 * _slow(time, 3 * count, draw).view(-1, count, 3)
+    swing = swing + 0.03 * swings(time, 3 * count, draw, 0.05, 0.5, sines=3).view(-1, count, 3)
     joints[:, upper] = rotation.multiply(mean, rotation.from_rotvec(swing))
 
     dofs = replace(motion, joint_rot=joints, contacts=None).dof_pos()
@@ -78,26 +71,14 @@ def person(motion: Motion, character: CharacterModel, legs: Legs, draw: torch.Ge
 def bent(pos: Tensor, begin: Tensor, heading: Tensor, curvature: float, size: float) -> tuple[Tensor, Tensor]:
     """Places ``pos [T, ..., 3]`` m on a ground whose straight lines along ``heading`` from ``begin`` become arcs, and
     the turns there ``[T, ..., 4]``. In complex numbers ``z -> (exp(i k z) - 1) / (i k)``, a conformal map."""
-    flat = _along(pos[..., :2] - begin, -heading) * size
+    flat = turned(pos[..., :2] - begin, -heading) * size
     along, left = flat.unbind(-1)
     angle = curvature * along
     if abs(curvature) > 1e-4:
         shrink = torch.exp(-curvature * left)
         flat = torch.stack((shrink * torch.sin(angle), 1.0 - shrink * torch.cos(angle)), dim=-1) / curvature
-    where = torch.cat((_along(flat, heading) + begin, pos[..., 2:]), dim=-1)
+    where = torch.cat((turned(flat, heading) + begin, pos[..., 2:]), dim=-1)
     return where, rotation.from_yaw(angle)
-
-
-def _along(flat: Tensor, yaw: Tensor) -> Tensor:
-    cos, sin = torch.cos(yaw), torch.sin(yaw)
-    x, y = flat.unbind(-1)
-    return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)
-
-
-def _slow(time: Tensor, count: int, draw: torch.Generator) -> Tensor:
-    """``[T, count]`` sums of three sines below 0.5 Hz, of root mean square 1."""
-    rate, phase = 0.05 + 0.45 * torch.rand(3, count, generator=draw), torch.rand(3, count, generator=draw)
-    return torch.sin(2 * math.pi * (time[:, None, None] * rate + phase)).sum(dim=1) / math.sqrt(1.5)
 
 
 def _upper_body(character: CharacterModel) -> list[int]:

@@ -39,6 +39,8 @@ from isaacmm.motion.repair import repair
 
 ROOT = Path(__file__).resolve().parent.parent
 Find = Callable[[Tensor], Tensor]
+#: Another clip of a clip, by a generator; mirrored or not.
+Another = Callable[[Motion, torch.Generator, bool], Motion]
 
 
 def clips(character: CharacterModel) -> list[Motion]:
@@ -49,11 +51,11 @@ def clips(character: CharacterModel) -> list[Motion]:
     return [repair(Motion.load(file, skeleton=character.skeleton))[0] for file in files]
 
 
-def swings(time_: Tensor, count: int, draw: torch.Generator, low: float, high: float) -> Tensor:
-    """``[T, count]`` sums of four sines between ``low`` and ``high`` Hz, of root mean square 1."""
-    rate = low + (high - low) * torch.rand(4, count, generator=draw)
-    phase = torch.rand(4, count, generator=draw)
-    return torch.sin(2 * math.pi * (time_[:, None, None] * rate + phase)).sum(dim=1) / math.sqrt(2.0)
+def swings(time_: Tensor, count: int, draw: torch.Generator, low: float, high: float, sines: int = 4) -> Tensor:
+    """``[T, count]`` sums of ``sines`` sines between ``low`` and ``high`` Hz, of root mean square 1."""
+    rate = low + (high - low) * torch.rand(sines, count, generator=draw)
+    phase = torch.rand(sines, count, generator=draw)
+    return torch.sin(2 * math.pi * (time_[:, None, None] * rate + phase)).sum(dim=1) / math.sqrt(sines / 2.0)
 
 
 def variant(motion: Motion, draw: torch.Generator, mirrored: bool) -> Motion:
@@ -76,15 +78,15 @@ def variant(motion: Motion, draw: torch.Generator, mirrored: bool) -> Motion:
     )
 
 
-def database(rows: int, rate: float = 60.0) -> Database:
-    """Clips and variants until there are ``rows``."""
+def database(rows: int, rate: float = 60.0, another: Another = variant) -> Database:
+    """Clips, and what ``another`` makes of them, until there are ``rows``."""
     character = CharacterModel.load("humanoid")
     given, draw = clips(character), torch.Generator().manual_seed(0)
     motions = list(given)
     total = sum(m.duration * rate for m in motions)
     while total < rows:
         turn, which = divmod(len(motions) - len(given), len(given))
-        motions.append(variant(given[which], draw, turn % 2 == 0))
+        motions.append(another(given[which], draw, turn % 2 == 0))
         total += motions[-1].duration * rate
     return Database(MotionLibrary(motions, character.skeleton), character, rate)
 

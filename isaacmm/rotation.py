@@ -26,6 +26,7 @@ __all__ = [
     "identity",
     "inverse",
     "make_continuous",
+    "matrix_of_columns",
     "multiply",
     "normalize",
     "rotate",
@@ -170,13 +171,17 @@ def two_columns(q: Tensor) -> Tensor:
     )
 
 
-def from_two_columns(c: Tensor) -> Tensor:
-    """Inverse of :func:`two_columns`; columns need not be orthonormal (Gram-Schmidt)."""
+def matrix_of_columns(c: Tensor) -> Tensor:
+    """Rotation matrices ``[..., 3, 3]`` of two columns ``[..., 6]``, made orthonormal (Gram-Schmidt)."""
     x = torch.nn.functional.normalize(c[..., :3], dim=-1)
     y = c[..., 3:] - (x * c[..., 3:]).sum(-1, keepdim=True) * x
     y = torch.nn.functional.normalize(y, dim=-1)
-    z = torch.linalg.cross(x, y)
-    return from_matrix(torch.stack((x, y, z), dim=-1))
+    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
+
+
+def from_two_columns(c: Tensor) -> Tensor:
+    """Inverse of :func:`two_columns`; columns need not be orthonormal (:func:`matrix_of_columns`)."""
+    return from_matrix(matrix_of_columns(c))
 
 
 def angle_between(a: Tensor, b: Tensor) -> Tensor:

@@ -84,21 +84,20 @@ class Frames:
         yaw = rotation.yaw(tracks.body_rot[1:-1, :, 0])
         velocity = metrics.local_velocity(tracks)
         points = tracks.sole_points()
-        low = metrics.above_ground(points)[1:-1] < metrics.SLIDE_HEIGHT
+        above = metrics.above_ground(points)[1:-1]
+        low = above < metrics.SLIDE_HEIGHT
         moved = (points[2:] - points[:-2])[..., :2].norm(dim=-1) * (0.5 * tracks.fps)
         slide = (moved * low).flatten(2).sum(-1) / low.flatten(2).sum(-1)  # NaN in flight
-        height = metrics.above_ground(points)[1:-1].clamp(min=0.0)
-        touch = height < metrics.MANN_HEIGHT
-        way = moved * (100.0 / tracks.fps) * (2.0 - torch.exp2(height / metrics.MANN_HEIGHT))
+        touch = above < metrics.MANN_HEIGHT
+        way = moved * (100.0 / tracks.fps) * metrics.mann_weight(above.clamp(min=0.0))
         mann = (way * touch).flatten(2).sum(-1) / touch.flatten(2).sum(-1)
-        lowest = points[1:-1][..., 2].flatten(2).amin(-1)
         goal = tracks.velocity if tracks.goal_velocity is None else tracks.goal_velocity
         values = {
             "velocity_error": (velocity - tracks.velocity[1:-1]).norm(dim=-1),
             "heading_error": torch.rad2deg(rotation.wrap_angle(tracks.facing[1:-1] - yaw).abs()),
             "contact_slide": slide,
             "mann_slide": mann,
-            "penetration": 1000.0 * (-lowest).clamp(min=0.0),
+            "penetration": 1000.0 * metrics.depth(points[1:-1]),
             "jerk": _jerk(tracks),
         }
         values |= {name: value[1:-1] for name, value in (extra or {}).items()}
@@ -138,11 +137,10 @@ class Frames:
 
 def _jerk(tracks: Tracks) -> Tensor:
     """``[T - 2, N]`` m/s^3 of frames 1 to T-2, mean over hands and feet; NaN where an episode ends in between."""
-    keys = tracks.body_pos[:, :, tracks.character.key_ids].double()
-    found = torch.full(keys[1:-1, :, 0, 0].shape, math.nan, dtype=keys.dtype)
-    if len(keys) >= 4:
-        third = (keys[3:] - 3.0 * keys[2:-1] + 3.0 * keys[1:-2] - keys[:-3]) * tracks.fps**3
-        found[:-1] = torch.where(tracks.unbroken(3), third.norm(dim=-1).mean(-1), math.nan)
+    jerks = metrics.key_jerks(tracks).mean(-1)
+    found = torch.full(tracks.body_pos[1:-1, :, 0, 0].shape, math.nan, dtype=jerks.dtype)
+    if len(jerks):
+        found[:-1] = torch.where(tracks.unbroken(3), jerks, math.nan)
     return found.float()
 
 

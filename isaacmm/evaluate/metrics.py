@@ -110,8 +110,7 @@ def mann_slide(tracks: Tracks) -> float:
     points = tracks.sole_points()
     height = above_ground(points)[1:].clamp(min=0.0)
     moved = (points[1:] - points[:-1])[..., :2].norm(dim=-1) * 100.0
-    weight = 2.0 - torch.exp2(height / MANN_HEIGHT)
-    return _mean(moved * weight, (height < MANN_HEIGHT) & tracks.unbroken(1)[:, :, None, None])
+    return _mean(moved * mann_weight(height), (height < MANN_HEIGHT) & tracks.unbroken(1)[:, :, None, None])
 
 
 def skating(tracks: Tracks) -> float:
@@ -134,8 +133,7 @@ def skating(tracks: Tracks) -> float:
 
 def penetration(tracks: Tracks) -> float:
     """Mean depth of the lowest sole point below the floor, max(0, -z)."""
-    lowest = tracks.sole_points()[..., 2].flatten(2).amin(-1)
-    return 1000.0 * float((-lowest).clamp(min=0.0).mean())
+    return 1000.0 * float(depth(tracks.sole_points()).mean())
 
 
 def floating(tracks: Tracks) -> float:
@@ -146,11 +144,8 @@ def floating(tracks: Tracks) -> float:
 
 def jerk(tracks: Tracks) -> float:
     """Mean |third derivative of position| of hands and feet (the key bodies), third differences."""
-    keys = tracks.body_pos[:, :, tracks.character.key_ids].double()
-    if len(keys) < 4:
-        return math.nan
-    third = (keys[3:] - 3.0 * keys[2:-1] + 3.0 * keys[1:-2] - keys[:-3]) * tracks.fps**3
-    return _mean(third.norm(dim=-1), tracks.unbroken(3)[:, :, None])
+    jerks = key_jerks(tracks)
+    return _mean(jerks, tracks.unbroken(3)[:, :, None]) if len(jerks) else math.nan
 
 
 @dataclass(frozen=True)
@@ -249,6 +244,22 @@ def local_velocity(tracks: Tracks) -> Tensor:
     """Velocity of the root in its heading frame, ``[T - 2, N, 2]`` m/s of frames 1 to T-2."""
     velocity = tracks.root_velocity()
     return rotation.rotate_inverse(rotation.heading(tracks.body_rot[1:-1, :, 0]), velocity)[..., :2]
+
+
+def mann_weight(height: Tensor) -> Tensor:
+    """What a sole point counts at ``height`` m from 0 to :data:`MANN_HEIGHT` above the ground, 1 to 0 (MANN)."""
+    return 2.0 - torch.exp2(height / MANN_HEIGHT)
+
+
+def depth(points: Tensor) -> Tensor:
+    """``[T, N]`` m below the floor of the lowest of sole points ``[T, N, F, C, 3]``; 0 above it."""
+    return (-points[..., 2].flatten(2).amin(-1)).clamp(min=0.0)
+
+
+def key_jerks(tracks: Tracks) -> Tensor:
+    """``[T - 3, N, K]`` m/s^3 of hands and feet, third differences; none of less than four frames."""
+    keys = tracks.body_pos[:, :, tracks.character.key_ids].double()
+    return torch.diff(keys, n=3, dim=0).norm(dim=-1) * tracks.fps**3
 
 
 def cell(value: float | None, digits: int) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isaacmm.motion.contacts import at_lowest
+
 
 def aligned(predicted: Tensor, real: Tensor) -> Tensor:
     """Quaternions ``predicted [..., 4]`` with the sign that is nearer to ``real``: both signs are the same rotation."""
@@ -56,8 +58,7 @@ def foot_slide(points: Tensor, touching: Tensor, fps: float) -> float:
         touching: ``[n, T, feet]`` which stand, by the real motion; a step counts if the foot stands at both ends.
         fps: frames per second.
     """
-    lowest = (points[:, 1:, ..., 2] + points[:, :-1, ..., 2]).argmin(dim=-1, keepdim=True)
-    step = (points[:, 1:, ..., :2] - points[:, :-1, ..., :2]).norm(dim=-1).gather(-1, lowest)[..., 0]
+    step = at_lowest(points, (points[:, 1:, ..., :2] - points[:, :-1, ..., :2]).norm(dim=-1))
     standing = touching[:, 1:] & touching[:, :-1]
     return 100.0 * fps * float(step[standing].mean()) if bool(standing.any()) else 0.0
 
@@ -70,8 +71,7 @@ def slide_gap(points: Tensor, real: Tensor, touching: Tensor, fps: float) -> Ten
         touching: ``[n, T, feet]``, as in :func:`foot_slide`.
         fps: frames per second.
     """
-    lowest = (real[:, 1:, ..., 2] + real[:, :-1, ..., 2]).argmin(dim=-1, keepdim=True)
     # absolute values, not the norm: between two keys the gap is zero, where a norm has no gradient
-    gap = torch.diff(points - real, dim=1)[..., :2].abs().sum(-1).gather(-1, lowest)[..., 0]
+    gap = at_lowest(real, torch.diff(points - real, dim=1)[..., :2].abs().sum(-1))
     standing = (touching[:, 1:] & touching[:, :-1]).to(gap)
     return fps * (gap * standing).sum() / standing.sum().clamp(min=1.0)

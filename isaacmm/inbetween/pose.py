@@ -36,11 +36,7 @@ def encode(pos: Tensor, local: Tensor) -> Tensor:
 
 def matrices(frames: Tensor) -> tuple[Tensor, Tensor]:
     """``[..., F]`` to root positions ``[..., 3]`` and rotation matrices ``[..., B, 3, 3]`` (Gram-Schmidt)."""
-    columns = frames[..., 3:].unflatten(-1, (-1, 6))
-    x = torch.nn.functional.normalize(columns[..., :3], dim=-1)
-    y = columns[..., 3:] - (x * columns[..., 3:]).sum(-1, keepdim=True) * x
-    y = torch.nn.functional.normalize(y, dim=-1)
-    return frames[..., :3], torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
+    return frames[..., :3], rotation.matrix_of_columns(frames[..., 3:].unflatten(-1, (-1, 6)))
 
 
 def decode(frames: Tensor) -> tuple[Tensor, Tensor]:

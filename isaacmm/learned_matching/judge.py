@@ -9,6 +9,7 @@ from isaacmm.learned_matching.networks import LearnedMM
 from isaacmm.learned_matching.queries import Queries
 from isaacmm.learned_matching.rows import Rows
 from isaacmm.learned_matching.soles import Soles
+from isaacmm.motion.contacts import at_lowest
 
 #: Those that run.
 NETWORKS = ("decompressor", "stepper", "projector")
@@ -94,12 +95,11 @@ def _steps(model: LearnedMM, rows: Rows, generator: torch.Generator, count: int)
 def _slide(rows: Rows, played: Tensor) -> float:
     """Mean speed, m/s, of standing feet along the floor in poses ``[b, n, W]`` that follow each other."""
     soles = Soles(rows.database.character, rows.layout, rows.database.rate)
-    points = soles.points(played.flatten(0, 1)).unflatten(0, played.shape[:2])
-    speed = soles.speed(points, played)[..., :2].norm(dim=-1)
-    lowest = (points[:, 1:, ..., 2] + points[:, :-1, ..., 2]).argmin(dim=-1, keepdim=True)
+    points = soles.points(played)
+    speed = at_lowest(points, soles.speed(points, played)[..., :2].norm(dim=-1))
     stands = played[..., rows.layout["contact"]] > 0
     both = stands[:, 1:] & stands[:, :-1]
-    return float(speed.gather(-1, lowest)[..., 0][both].sum() / both.sum().clamp(min=1))
+    return float(speed[both].sum() / both.sum().clamp(min=1))
 
 
 def _projections(

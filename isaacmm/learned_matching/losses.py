@@ -158,12 +158,9 @@ class Losses:
         contact = y[..., self.rows.layout["contact"]] > 0
         stands = (contact[:, 1:] & contact[:, :-1]).to(y)[..., None, None]
         with torch.no_grad():
-            given = self.soles.speed(self._soles(y), y)
-        made = self.soles.speed(self._soles(played), played)
+            given = self.soles.speed(self.soles.points(y), y)
+        made = self.soles.speed(self.soles.points(played), played)
         return ((made - given).abs() * (0.25 + stands)).mean()
-
-    def _soles(self, poses: Tensor) -> Tensor:
-        return self.soles.points(poses.flatten(0, 1)).unflatten(0, poses.shape[:2])
 
     def projector(
         self, model: LearnedMM, query: Tensor, chosen: Tensor, x: Tensor, z: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isaacmm import rotation
 from isaacmm.character import CharacterModel
 from isaacmm.learned_matching.pose import PoseLayout
 from isaacmm.matching.controller.leg import FootPose, Legs
@@ -23,12 +24,13 @@ class Soles:
         self.legs, self.sole, self.layout, self.rate = Legs(character), character.sole, layout, rate
 
     def points(self, poses: Tensor) -> Tensor:
-        """``[n, F, C, 3]`` m in the heading frame of the ground track, of pose vectors ``[n, W]``."""
-        take = self.layout
-        turn = _frame(poses[:, take["hip_rotation"]])
-        q = poses[:, take["dof_position"]][:, self.legs.dofs]
-        foot: FootPose = self.legs.forward(poses[:, take["hip_position"]], turn, q)[0]
-        return foot.pos[..., None, :] + torch.einsum("nfij,fcj->nfci", foot.turn, self.sole.to(poses))
+        """``[..., F, C, 3]`` m in the heading frame of the ground track, of pose vectors ``[..., W]``."""
+        take, flat = self.layout, poses.flatten(0, -2)
+        turn = rotation.matrix_of_columns(flat[:, take["hip_rotation"]])
+        q = flat[:, take["dof_position"]][:, self.legs.dofs]
+        foot: FootPose = self.legs.forward(flat[:, take["hip_position"]], turn, q)[0]
+        points = foot.pos[..., None, :] + torch.einsum("nfij,fcj->nfci", foot.turn, self.sole.to(poses))
+        return points.unflatten(0, poses.shape[:-1])
 
     def speed(self, points: Tensor, poses: Tensor) -> Tensor:
         """Velocities over the floor ``[b, n - 1, F, C, 3]`` m/s of ``points [b, n, F, C, 3]`` of successive rows, seen
@@ -47,11 +49,3 @@ def over_ground(points: Tensor, own: Tensor, spin: Tensor, rate: float) -> Tenso
     x = moved[..., 0] + own[..., None, 0] - spin * middle[..., 1]
     y = moved[..., 1] + own[..., None, 1] + spin * middle[..., 0]
     return torch.stack((x, y, moved[..., 2]), dim=-1)
-
-
-def _frame(columns: Tensor) -> Tensor:
-    """Rotation matrices ``[n, 3, 3]`` of their first two columns ``[n, 6]``, made orthonormal (Gram-Schmidt)."""
-    first, second = columns[:, :3], columns[:, 3:]
-    x = torch.nn.functional.normalize(first, dim=-1)
-    y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
-    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)

@@ -87,7 +87,8 @@ def mislabelled(motion: Motion, character: CharacterModel) -> Steps | None:
     size = _leg(character) / _LEG
     rate, ratio = found.rate * size**0.5, found.length / found.rate / size**1.5
     feet = character.foot_ids
-    upright = float(motion.fk()[0][:, character.head_id, 2].median() - motion.fk()[0][:, feet, 2].amin(dim=1).median())
+    height = motion.fk()[0][..., 2]
+    upright = float(height[:, character.head_id].median() - height[:, feet].amin(dim=1).median())
     if upright < 0.9 * _leg(character):
         return None
     fast, slow = rate > _FAST[0] and ratio < _FAST[1], rate < _SLOW[0] and ratio > _SLOW[1]
@@ -102,5 +103,3 @@ def _leg(character: CharacterModel) -> float:
         total += float(skeleton.offsets[body].norm())
         body = skeleton.parents[body]
     return total
-
-

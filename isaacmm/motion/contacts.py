@@ -196,6 +196,13 @@ def with_contacts(motion: Motion, who: CharacterModel | Skeleton | None = None) 
         return motion
 
 
+def at_lowest(points: Tensor, values: Tensor) -> Tensor:
+    """Of ``values [..., T - 1, F, C]``, of steps between frames, those of each foot's lowest point ``[..., T - 1, F]``:
+    lowest in the middle of the step. ``points [..., T, F, C, 3]`` m."""
+    lowest = (points[..., 1:, :, :, 2] + points[..., :-1, :, :, 2]).argmin(dim=-1, keepdim=True)
+    return values.gather(-1, lowest)[..., 0]
+
+
 def slide_speed(points: Tensor, touching: Tensor, fps: float) -> Tensor:
     """How fast the lowest point of each standing foot moves along the ground, ``[T, F]`` m/s; 0 where none stands.
 
@@ -210,9 +217,7 @@ def slide_speed(points: Tensor, touching: Tensor, fps: float) -> Tensor:
     slide = torch.zeros(points.shape[:2], dtype=points.dtype)
     if len(points) < 2:
         return slide
-    middle = 0.5 * (points[1:, ..., 2] + points[:-1, ..., 2])
-    lowest = middle.argmin(dim=-1, keepdim=True)
-    step = (points[1:, ..., :2] - points[:-1, ..., :2]).norm(dim=-1).gather(-1, lowest)[..., 0]
+    step = at_lowest(points, (points[1:, ..., :2] - points[:-1, ..., :2]).norm(dim=-1))
     slide[1:] = step * fps * (touching[1:] & touching[:-1])
     return slide
 

@@ -191,7 +191,7 @@ class MotionFeatures:
         offsets = self.skeleton.offsets.to(features)
         zero = torch.zeros_like(features[..., :2])
         pos = {0: torch.cat((zero, self.part(features, "root_height")), dim=-1)}
-        rot = {0: matrix_of_columns(self.part(features, "root_tilt"))}
+        rot = {0: rotation.matrix_of_columns(self.part(features, "root_tilt"))}
         for body, parent in enumerate(self.skeleton.parents[1:], start=1):
             pos[body] = pos[parent] + rot[parent] @ offsets[body]
             rot[body] = rot[parent] @ local[..., body - 1, :, :]
@@ -199,7 +199,7 @@ class MotionFeatures:
 
     def _joint_matrices(self, features: Tensor) -> Tensor:
         if self.pose == "columns":
-            return matrix_of_columns(self.part(features, "joints").unflatten(-1, (-1, 6)))
+            return rotation.matrix_of_columns(self.part(features, "joints").unflatten(-1, (-1, 6)))
         return rotation.to_matrix(self.joint_rotations(features))
 
     def motion(self, features: Tensor, start: Start | None = None, name: str = "") -> Motion:
@@ -252,11 +252,3 @@ class MotionFeatures:
             dof_limits=held["dof_limits"],
         )
         return cls(skeleton, float(held["fps"]), held["pose"], tuple(held["hinges"]), bool(held["positions"]))
-
-
-def matrix_of_columns(columns: Tensor) -> Tensor:
-    """Rotation matrices ``[..., 3, 3]`` of two columns ``[..., 6]``, made orthonormal (Gram-Schmidt)."""
-    x = torch.nn.functional.normalize(columns[..., :3], dim=-1)
-    y = columns[..., 3:] - (x * columns[..., 3:]).sum(-1, keepdim=True) * x
-    y = torch.nn.functional.normalize(y, dim=-1)
-    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
