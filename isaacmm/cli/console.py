@@ -94,9 +94,13 @@ class StopRequest:
     False
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        message: str = "Stopping after this iteration; a checkpoint is saved first. Once more ends at once.",
+    ) -> None:
+        """``message``: what is answered to the first signal."""
         self.signal: int | None = None
-        self._console: Console | None = None
+        self.message = message
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -116,9 +120,8 @@ class StopRequest:
         return 0 if self.signal is None else 128 + self.signal
 
     @contextmanager
-    def installed(self, console: Console | None = None) -> Iterator[StopRequest]:
+    def installed(self) -> Iterator[StopRequest]:
         """Listen to Ctrl-C and SIGTERM inside the block. Only the main thread of a program can."""
-        self._console = console
         previous = {}
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -137,9 +140,8 @@ class StopRequest:
             os.kill(os.getpid(), number)
             return
         self.request(number)
-        text = "\nStopping after this iteration; a checkpoint is saved first. Once more ends at once."
         # Plain write: the handler may interrupt a print, which must not be entered twice.
-        os.write(2, (text + "\n").encode())
+        os.write(2, f"\n{self.message}\n".encode())
 
 
 def shown(path: Path) -> str:

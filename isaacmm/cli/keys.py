@@ -26,7 +26,7 @@ class Rule:
             ``units`` (a list of layer widths) or ``device``.
         low, high: inclusive limits of a number, of each of a pair, or of each width.
         above: the number must be strictly greater than ``low``.
-        choices: of ``choice``; for other kinds these words are accepted besides.
+        choices: of ``choice``; for other kinds these words are accepted besides (``null``: no value at all).
         empty: whether ``''`` ("from the preset") is accepted.
     """
 
@@ -56,6 +56,11 @@ def _one_of(*choices: str) -> Rule:
 
 _CONFIG = "train.params.config."
 _ENV = "task.env."
+#: Of LearnedMM's losses (:class:`isaacmm.learned_matching.losses.Weights`, which would bring torch here).
+_FIT_WEIGHTS = (
+    "bodies", "ground", "contact", "size", "smooth", "step_x", "step_z", "step_rate", "step_pose", "step_soles",
+    "astray", "project_x", "project_z", "project_distance",
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {
     # top level
@@ -146,6 +151,9 @@ RULES: dict[str, Rule] = {
     "task.queries": _whole(),
     "task.project_every": _whole(),
     "task.pose_every": _whole(),
+    "task.pose_steps": Rule("int", low=1, choices=("null",)),
+    **{f"task.loss.{part}": _at_least_zero() for part in ("rotation", "root", "position", "velocity", "feet")},
+    **{f"task.weights.{part}": _at_least_zero() for part in _FIT_WEIGHTS},
     "train.max_steps": _whole(),
     "train.learning_rate": Rule("number", low=0, high=1, above=True),
     "train.warmup_steps": _whole(low=0),
@@ -259,6 +267,8 @@ def check(key: str, value: Any, default: Any = None) -> None:
     if rule is None:
         _check_kind(key, value, default)
         return
+    if value is None and "null" in rule.choices:
+        return
     if isinstance(value, str) and ((value == "" and rule.empty) or value in rule.choices):
         return
     _CHECKS[rule.kind](key, value, rule)
@@ -361,4 +371,6 @@ def show(value: Any) -> str:
         return "[" + ",".join(show(part) for part in value) + "]"
     if isinstance(value, DictConfig):
         return str(OmegaConf.to_container(value, resolve=False))
+    if value is None:
+        return "null"
     return "''" if value == "" else str(value)

@@ -137,11 +137,12 @@ def run_of(checkpoint: Path) -> Path | None:
     return folder if (folder / CONFIG_FILE).is_file() else None
 
 
-def find_checkpoint(text: str, runs_dir: Path) -> Path:
+def find_checkpoint(text: str, runs_dir: Path, key: str = "checkpoint=") -> Path:
     """The checkpoint file that ``checkpoint=text`` means.
 
     Args:
         text: a file, a run folder (its path, or its name under ``runs_dir``), or ``latest``.
+        key: what stood in front of it where it was asked for, to be said again.
 
     Raises:
         CheckpointError: nothing is there; the message lists what is.
@@ -150,7 +151,7 @@ def find_checkpoint(text: str, runs_dir: Path) -> Path:
         for folder in sorted(list_runs(runs_dir), key=_checkpoint_time, reverse=True):
             if files := checkpoints(folder):
                 return files[0]
-        raise CheckpointError(f"checkpoint=latest: no run under {runs_dir}/ has a checkpoint yet.")
+        raise CheckpointError(f"{key}latest: no run under {runs_dir}/ has a checkpoint yet.")
     path = Path(text).expanduser()
     for candidate in (path, runs_dir / path):
         if candidate.is_file():
@@ -160,9 +161,9 @@ def find_checkpoint(text: str, runs_dir: Path) -> Path:
             if files := checkpoints(folder):
                 return files[0]
             raise CheckpointError(
-                f"checkpoint={text}: {folder}/nn holds no .pth file. {_what_exists(runs_dir)}"
+                f"{key}{text}: {folder}/nn holds no .pth file. {_what_exists(runs_dir)}"
             )
-    raise CheckpointError(f"checkpoint={text}: there is no such file or run. {_what_exists(runs_dir, text)}")
+    raise CheckpointError(f"{key}{text}: there is no such file or run. {_what_exists(runs_dir, text)}")
 
 
 def latest_of_task(task: str, runs_dir: Path) -> Path:

@@ -39,7 +39,7 @@ def run(cfg: DictConfig, notes: Sequence[str] = ()) -> int:
         try:
             save_config(cfg, folder)
             banner(cfg, work, [*said, *notes])
-            with stop.installed(console), tracked(cfg, folder):
+            with stop.installed(), tracked(cfg, folder):
                 (fit_worker if fits.is_fit(cfg.task.name) else worker)(bool(cfg.test))(cfg, work)
             console.say(f"\nDone after {duration(time.monotonic() - began).removeprefix('about ')}.")
             if stop:

@@ -119,7 +119,7 @@ def skeleton_from_dict(data: Mapping[str, Any]) -> Skeleton:
 
 
 def find(word: str, motion: Motion, runs_dir: Path) -> tuple[Network | None, str]:
-    """The network that ``--network word`` means for a clip, or None and the reason in a sentence.
+    """The network that ``network=word`` means for a clip, or None and the reason in a sentence.
 
     Args:
         word: a checkpoint, a run folder or its name; ``latest``: the newest that fits the clip's skeleton; ``none``.
@@ -135,7 +135,7 @@ def find(word: str, motion: Motion, runs_dir: Path) -> tuple[Network | None, str
     if word == "none":
         return None, "as asked for"
     if word != "latest":
-        network = Network.load(runs.find_checkpoint(word, runs_dir))
+        network = Network.load(runs.find_checkpoint(word, runs_dir, "network="))
         try:
             network.check(motion)
         except MotionError as error:

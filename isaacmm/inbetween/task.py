@@ -61,7 +61,6 @@ class InbetweenTask:
         self.longest = min(masks.LONGEST, self.pack.longest)
         self.statistics = Statistics.of(ClipPack(learned))
         self.count = int(config["batch"])
-        self.evaluation: dict[str, float] = {}
         self.exports = {"bvh": True, "onnx": True}
 
     # ------------------------------------------------------------------ learn
@@ -140,7 +139,6 @@ class InbetweenTask:
                 found[key] = value
                 if name != "slide_real":
                     found[f"{key}_baseline"] = base[name]
-        self.evaluation = found
         return found
 
     def score(self, values: Mapping[str, float]) -> float:
@@ -162,22 +160,20 @@ class InbetweenTask:
             self._plain = self.scores(benchmark.plain, most)
         return self._plain[label]
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
         """``inbetween.onnx`` with its sidecar, ``evaluation.json``, sample motions and a picture."""
         from isaacmm.inbetween import export, results
 
         assert isinstance(model_ema, Inbetweener)
-        with torch.no_grad():
-            evaluation = self.evaluation or self.evaluate(model_ema)
         facts = {
             "clips": len(self.pack.names), "held_out": self.held_names, "fps": float(self.pack.fps),
             "skeleton": self.whose, "note": "" if self.held_names else "measured on the clips that were learned from",
         }  # fmt: skip
-        files = [results.figures(folder / "evaluation.json", evaluation, facts)]
+        files = [results.figures(folder / "evaluation.json", figures, facts)]
         fill = filler(model_ema)
         if self.exports["bvh"]:
             files += results.samples(folder / "motions", self.judge, fill)
-        if picture := results.picture(folder / "inbetween.png", self.judge, fill, evaluation):
+        if picture := results.picture(folder / "inbetween.png", self.judge, fill, figures):
             files.append(picture)
         if self.exports["onnx"]:
             generator = torch.Generator().manual_seed(1)

@@ -64,8 +64,9 @@ class FitTask(Protocol):
         """
         ...
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
-        """Leave exports, sample motions and pictures in ``folder``; returns the files."""
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
+        """Leave exports, sample motions and pictures in ``folder``; returns the files. ``figures`` are what
+        :meth:`evaluate` said of this model."""
         ...
 
     def meta(self) -> dict[str, Any]:
@@ -174,12 +175,12 @@ def fit(
         if not stop():
             say(f"\n{task.name} after {loop.spent()}, {judged_on(task)}:\n{table(loop.evaluation)}\n")
             with torch.random.fork_rng(devices=loop.cuda), torch.no_grad():
-                model = loop.average.model
+                model, figures = loop.average.model, loop.evaluation
                 if loop.best and loop.best["step"] != loop.step:
                     model.load_state_dict(loop.best["model"])
-                    task.evaluate(model)  # what a task remembers of it is to be of what is shipped
-                    say(f"Shipped is step {loop.best['step']}, which did better:\n{table(loop.best['evaluation'])}\n")
-                task.finish(model, folder)
+                    figures = dict(loop.best["evaluation"])
+                    say(f"Shipped is step {loop.best['step']}, which did better:\n{table(figures)}\n")
+                task.finish(model, folder, figures)
     return loop.path
 
 
@@ -246,6 +247,8 @@ class _Loop:
                     row = self._row(stats, judged or self.step == 1)
                     log.write(row)
                     bar.show(row)
+            if self.judged != self.step and not stop():
+                self.evaluate()  # a fit that was stopped between evaluations, and was to go no further
         finally:
             bar.close()
             log.close()
@@ -373,6 +376,12 @@ def shipped(content: Mapping[str, Any]) -> dict[str, Tensor]:
     best: Mapping[str, Any] = content.get("best") or {}
     weights: dict[str, Tensor] = best["model"] if best else content["ema"]
     return weights
+
+
+def shipped_step(content: Mapping[str, Any]) -> int:
+    """How many steps the :func:`shipped` weights were trained for."""
+    best: Mapping[str, Any] = content.get("best") or {}
+    return int(best["step"] if best else content["step"])
 
 
 def shipped_figures(content: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from isaacmm.cli.console import shown
 from isaacmm.errors import CheckpointError
 from isaacmm.learn import fit_tasks
-from isaacmm.learn.fit import FitConfig, check_fits, fit, judged_on, load_fitted, shipped
+from isaacmm.learn.fit import FitConfig, check_fits, fit, judged_on, load_fitted, shipped, shipped_step
 from isaacmm.learn.fit_log import table
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def test(cfg: DictConfig, run: Run) -> None:
     model = task.build().to(str(cfg.rl_device)).eval().requires_grad_(False)
     check_fits(model, content, task.name, run.checkpoint)
     model.load_state_dict(shipped(content))
-    run.console.say(f"Evaluating {shown(run.checkpoint)}, trained for {content['step']} steps.")
+    run.console.say(f"Evaluating {shown(run.checkpoint)}, trained for {shipped_step(content)} steps.")
     with torch.no_grad():
         values = task.evaluate(model)
     run.console.say(f"\n{task.name}, {judged_on(task)}:\n{table(values)}\n")
-    task.finish(model, run.path)
+    task.finish(model, run.path, values)
 
 
 def config_of(cfg: DictConfig) -> FitConfig:

@@ -173,7 +173,7 @@ def locate(run: str | Path, runs_dir: Path = Path("runs")) -> Path:
     """
     from isaacmm.cli import runs
 
-    return runs.latest_of_task(NAME, runs_dir) if str(run) == "latest" else runs.find_checkpoint(str(run), runs_dir)
+    return runs.latest_of_task(NAME, runs_dir) if str(run) == "latest" else runs.find_checkpoint(str(run), runs_dir, "")
 
 
 def load(run: str | Path) -> tuple[LearnedMM, dict[str, Any]]:

@@ -227,7 +227,7 @@ class LearnedMMTask:
         assert isinstance(model, LearnedMM)
         return judge.judge(model, self.rows, self.queries, self.seed)
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
         """The three graphs with their sidecar, and a short play of them."""
         from isaacmm.learned_matching import export
 

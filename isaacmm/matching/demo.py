@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from isaacmm import steering
+from isaacmm.cli.console import StopRequest
 from isaacmm.errors import ConfigError, nearest
 from isaacmm.evaluate.session import number, split, truth, whole
 from isaacmm.matching.controller import Controller, Frame
@@ -172,17 +171,11 @@ def _typing(keyboard: Keyboard, fps: float) -> Iterator[Callable[[Frame], bool]]
                 flush=True,
                 file=sys.stderr,
             )
-        return not keyboard.ended
+        return not (keyboard.ended or stop)
 
-    def interrupted(number: int, frame: object) -> None:
-        keyboard.ended = True  # what was walked so far is written all the same
-
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, interrupted) if main else None
-    with keyboard:
+    stop = StopRequest("Ending here; what was walked so far is written. Once more ends at once.")
+    with keyboard, stop.installed():
         try:
             yield watch
         finally:
-            if main:
-                signal.signal(signal.SIGINT, before)
             print(file=sys.stderr)

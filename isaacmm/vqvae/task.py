@@ -217,7 +217,7 @@ class VQVAETask:
                 self._baseline = total.values("_baseline")
         return self._baseline
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
         """A held-out clip before and after as BVH, and the networks as ONNX."""
         from isaacmm.vqvae.export import export
 

@@ -159,7 +159,7 @@ def find(text: str, runs_dir: Path) -> Path:
         CheckpointError: there is none.
     """
     if text != "latest":
-        return runs.find_checkpoint(text, runs_dir)
+        return runs.find_checkpoint(text, runs_dir, "")
     for folder in runs.list_runs(runs_dir):
         for path in runs.checkpoints(folder)[:1]:
             if _is_ours(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from isaacmm.cli.compose import compose, options
 from isaacmm.cli.help import help_text
 from isaacmm.errors import CheckpointError, ConfigError
 from isaacmm.learn import checkpoint, fit_tasks
+from isaacmm.learned_matching.losses import Weights
 
 torch.set_num_threads(1)
 TASK = "MotionInbetween"
@@ -42,7 +44,7 @@ class Mean:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         return {"error": float((model(torch.ones(1, 1)) - 2).abs()), "error_baseline": 2.0}
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
         self.finished.append(folder)
         return []
 
@@ -105,12 +107,20 @@ def test_mistakes_are_answered(word: str, told: str) -> None:
         ("MotionInbetween", "task.fps=0", "greater than 0"),
         ("LearnedMM", "task.rate=0", "greater than 0"),
         ("LearnedMM", "task.latent=0", "at least 1"),
+        ("LearnedMM", "task.pose_steps=0", "at least 1"),
+        ("MotionInbetween", "task.loss.feet=-1", "at least 0"),
+        ("MotionVQVAE", "task.loss.root=-1", "at least 0"),
+        *(("LearnedMM", f"task.weights.{name}=-1", "at least 0") for name in Weights.__dataclass_fields__),
     ],
 )
 def test_impossible_sizes_are_refused_before_clips_are_read(task: str, word: str, told: str) -> None:
     with pytest.raises(ConfigError) as error:
         compose([f"task={task}", word])
     assert told in str(error.value) and word.partition("=")[0] in str(error.value)
+
+
+def test_poses_may_learn_to_the_end() -> None:
+    assert compose(["task=LearnedMM", "task.pose_steps=null"])[0].task.pose_steps is None
 
 
 def test_a_policy_does_not_take_the_loop_of_a_fit() -> None:

@@ -290,7 +290,7 @@ def test_inbetween_gaps_keys_and_poses(
         (["inbetween", "clip.bvh", "out.bvh", "gap=infs:3"], "is no time"),
         (["upsample", "clip.bvh", "out.bvh", "rate=4", "fps=60"], "not both"),
         (["upsample", "clip.bvh", "out.bvh", "denoise=90"], "from 0 to 30"),
-        (["upsample", "clip.bvh", "out.bvh", "network=nothing"], "no such file or run"),
+        (["upsample", "clip.bvh", "out.bvh", "network=nothing"], "network=nothing: there is no such file or run"),
         (["inbetween", "clip.bvh", "out.bvh"], "say what to make"),
         (["inbetween", "clip.bvh", "out.bvh", "gap=0:4"], "before and behind"),
         (["inbetween", "clip.bvh", "out.bvh", "gap=4"], "40:70"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from isaacmm.errors import CheckpointError, ConfigError, IsaacmmError
 from isaacmm.learn import checkpoint
-from isaacmm.learn.fit import FitConfig, fit, load_fitted, shipped, shipped_figures
+from isaacmm.learn.fit import FitConfig, fit, load_fitted, shipped, shipped_figures, shipped_step
 from isaacmm.learn.fit_log import table
 from isaacmm.learn.fit_split import family, split_clips
 
@@ -58,7 +59,8 @@ class Line:
         mse = (model(x) - 3 * x - 1).square().mean()
         return {"mse": float(mse), "mse_baseline": float((3 * x).square().mean())}
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
+        assert self.evaluate(model_ema) == dict(figures), "figures beside a network are its own"
         self.finished.append(folder)
         return []
 
@@ -119,6 +121,15 @@ def test_a_resumed_fit_is_the_one_that_never_stopped(tmp_path: Path) -> None:
     assert task.finished
 
 
+def test_a_stopped_fit_that_is_to_go_no_further_is_judged_and_shipped(tmp_path: Path) -> None:
+    steps = iter(range(10_000))
+    path = fit(Line(), FAST, tmp_path, stop=lambda: next(steps) >= 25)
+    step = int(checkpoint.load(path)["step"])
+    task = Line()  # its finish() compares the figures it is given
+    fit(task, replace(FAST, max_steps=step), tmp_path, resume=True)
+    assert task.finished and checkpoint.load(path)["judged"] == step
+
+
 def test_only_a_fresh_fit_begins(tmp_path: Path) -> None:
     """Where a checkpoint replaces everything, principal components and the like would be worked out for nothing."""
     task = Line()
@@ -151,9 +162,9 @@ class Grumpy(Line):
     def score(self, values: dict[str, float]) -> float:
         return abs(values["count"] - 20.0)
 
-    def finish(self, model_ema: nn.Module, folder: Path) -> list[Path]:
+    def finish(self, model_ema: nn.Module, folder: Path, figures: Mapping[str, float]) -> list[Path]:
         self.given = {k: v.clone() for k, v in model_ema.state_dict().items()}
-        return super().finish(model_ema, folder)
+        return super().finish(model_ema, folder, figures)
 
 
 def test_the_best_average_is_shipped_where_a_task_has_a_score(tmp_path: Path) -> None:
@@ -162,6 +173,7 @@ def test_the_best_average_is_shipped_where_a_task_has_a_score(tmp_path: Path) ->
     assert content["best"]["step"] == 20 and content["step"] == 60
     assert task.given["count"] == 20 and any("step 20" in text for text in said)
     assert all(torch.equal(task.given[k], v) for k, v in shipped(content).items())
+    assert shipped_step(content) == 20
     assert content["ema"]["count"] == 60  # to go on from
     # a fit that was stopped remembers which was the best
     steps = iter(range(10_000))

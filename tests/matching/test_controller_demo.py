@@ -7,11 +7,13 @@ import pty
 import re
 import signal
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from isaacmm.matching import demo
 from isaacmm.matching.__main__ import main
+from isaacmm.matching.controller import Frame
 from isaacmm.motion.clip import Motion
 from isaacmm.steering import Keyboard
 
@@ -61,10 +63,12 @@ def test_wrong_words(words: list[str], said: str, capsys: pytest.CaptureFixture[
 def test_ctrl_c_ends_the_walk_and_keeps_it() -> None:
     master, slave = pty.openpty()
     keyboard, before = Keyboard(file=slave), signal.getsignal(signal.SIGINT)
-    with demo._typing(keyboard, 60.0):
-        assert not keyboard.ended
+    frame = cast(Frame, None)  # read every sixth time only
+    with demo._typing(keyboard, 60.0) as watch:
+        assert watch(frame)
         signal.raise_signal(signal.SIGINT)
-    assert keyboard.ended and signal.getsignal(signal.SIGINT) is before
+        assert not watch(frame)
+    assert signal.getsignal(signal.SIGINT) is before
     os.close(master)
     os.close(slave)
 

@@ -112,6 +112,7 @@ def test_mistakes_are_told(home: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert main(["decode", run, str(home / name), "--out", str(home / "x.bvh")]) == 2
         assert said in capsys.readouterr().err
     assert main(["inspect", str(home / "nowhere")]) == 2
+    assert "checkpoint=" not in (err := capsys.readouterr().err) and "no such file or run" in err
     assert main(["inspect", run, "--top", "-3"]) == 2
 
 
