@@ -1,11 +1,12 @@
 """Learned motion matching at scale: what networks hold of a database of any number of rows, beside its search.
 
     python benchmarks/learned_matching.py [--rows 400000] [--steps 6000] [--seconds 60] [--out runs/lmm_400k]
-                                          [--swings] [--set latent=48 networks.stepper=[512,512]]
+                                          [--recorded] [--swings] [--set latent=48 networks.stepper=[512,512]]
 
-The database, at 30 rows per second: the clips in motions/ (and those of the same character in $ISAACMM_MOTIONS or
-../shared/motions), then other people's ways to do the same (``people.py``) until there are enough rows, no two alike.
-``--swings`` takes the database of ``search.py`` instead, where every joint swings by itself and feet hardly stand.
+The database, at 30 rows per second: the clips in motions/, then other people's ways to do the same (``people.py``)
+until there are enough rows, no two alike. ``--recorded`` begins with recorded clips of the same character as well,
+those in $ISAACMM_MOTIONS or ../shared/motions: they hop, dance, turn somersaults and cartwheels. ``--swings`` takes the
+database of ``search.py`` instead, which has them, too; there every joint swings by itself and feet hardly stand.
 The fit is that of task=LearnedMM with as many steps as are asked for, by one thread; it ends with the figures of its
 last evaluation.
 Then the same eight scripts are followed by search and by networks, as ``python -m isaacmm.learned_matching evaluate``
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learned_matching_at_scale")
+    parser.add_argument("--recorded", action="store_true", help="recorded clips, too")
     parser.add_argument("--swings", action="store_true", help="the database of search.py")
     parser.add_argument("--resume", action="store_true", help="measure (or go on with) what is in --out")
     parser.add_argument("--set", nargs="*", default=[], help="settings of cfg/task/LearnedMM.yaml")
@@ -53,7 +55,7 @@ def main() -> None:
     train = OmegaConf.load(ROOT / "cfg" / "train" / "LearnedMMFit.yaml")
     begun = time.process_time()
     another = variant if options.swings else people(CharacterModel.load("humanoid"))
-    data = database(options.rows, float(config["rate"]), another)
+    data = database(options.rows, float(config["rate"]), another, options.recorded or options.swings)
     rows = Rows(data)
     spent = time.process_time() - begun
     print(f"{len(data):,} rows of {data.library.num_clips} clips; {spent:.0f} s of processor time", flush=True)

@@ -43,11 +43,12 @@ Find = Callable[[Tensor], Tensor]
 Another = Callable[[Motion, torch.Generator, bool], Motion]
 
 
-def clips(character: CharacterModel) -> list[Motion]:
-    """Those that there are."""
+def clips(character: CharacterModel, recorded_too: bool = True) -> list[Motion]:
+    """Those that the project has; and those recorded of the same character, where there are any."""
     recorded = Path(os.environ.get("ISAACMM_MOTIONS") or ROOT.parent / "shared" / "motions") / "poselib_npy_cmu"
     files = sorted((ROOT / "motions").glob("*.npz"))
-    files += [f for f in sorted(recorded.glob("amp_humanoid_*.npy")) if "tpose" not in f.name]
+    if recorded_too:
+        files += [f for f in sorted(recorded.glob("amp_humanoid_*.npy")) if "tpose" not in f.name]
     return [repair(Motion.load(file, skeleton=character.skeleton))[0] for file in files]
 
 
@@ -78,10 +79,10 @@ def variant(motion: Motion, draw: torch.Generator, mirrored: bool) -> Motion:
     )
 
 
-def database(rows: int, rate: float = 60.0, another: Another = variant) -> Database:
+def database(rows: int, rate: float = 60.0, another: Another = variant, recorded_too: bool = True) -> Database:
     """Clips, and what ``another`` makes of them, until there are ``rows``."""
     character = CharacterModel.load("humanoid")
-    given, draw = clips(character), torch.Generator().manual_seed(0)
+    given, draw = clips(character, recorded_too), torch.Generator().manual_seed(0)
     motions = list(given)
     total = sum(m.duration * rate for m in motions)
     while total < rows:
