@@ -191,6 +191,7 @@ RULES: dict[str, Rule] = {
     _CONFIG + "grad_norm": _positive(),
     _CONFIG + "torch_compile": Rule("bool"),
     _CONFIG + "parallel_update": Rule("bool", choices=("auto",)),
+    _CONFIG + "matmul_precision": _one_of("highest", "high", "medium"),
     _CONFIG + "disc_loss": _one_of("bce", "lsgan"),
     _CONFIG + "disc_cond": _one_of("none", "concat", "proj"),
     _CONFIG + "disc_mismatch": _at_least_zero(),

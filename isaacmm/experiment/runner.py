@@ -45,6 +45,20 @@ class Job:
         except (OSError, ValueError):
             return False
 
+    def share(self, iterations: int) -> float:
+        """How much of it is trained, from 0 to 1, as its curves say."""
+        if self.done:
+            return 1.0
+        try:
+            with (self.folder / "summaries" / "progress.csv").open("rb") as file:
+                names = file.readline().decode().strip().split(",")
+                begin = file.tell()
+                file.seek(max(begin, file.seek(0, os.SEEK_END) - 4096))
+                last = file.read().decode().splitlines()[-1]
+            return min(1.0, float(last.split(",")[names.index("iteration")]) / iterations)
+        except (OSError, ValueError, IndexError):  # not begun, or in the midst of a row
+            return 0.0
+
     def command(self, design: Design, iterations: int, threads: int, more: Sequence[str]) -> list[str]:
         """The command line, or that of going on where it was interrupted."""
         place = [f"runs_dir={self.folder.parent}", f"experiment={self.folder.name}"]
@@ -72,7 +86,7 @@ def run(
     waiting = [job for job in todo if not job.done]
     running: list[tuple[Job, subprocess.Popen[bytes]]] = []
     failed: list[Job] = []
-    bar = tqdm(total=len(todo), initial=len(todo) - len(waiting), unit="run", dynamic_ncols=True)
+    bar = _Bar(todo, iterations)
     tries: dict[Path, int] = {}
     # a scheduler's way of stopping is taken like Ctrl-C, also where Ctrl-C is ignored (nohup ... &)
     before = {name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGTERM, signal.SIGINT)}
@@ -89,13 +103,13 @@ def run(
                     continue
                 running.remove(entry)
                 if job.done:
-                    bar.update(1)
-                elif tries[job.folder] < TRIES:
+                    continue
+                if tries[job.folder] < TRIES:
                     waiting.insert(0, job)
                 else:
                     failed.append(job)
-                    bar.write(f"failed: {job.folder.name}; see {job.folder.parent / (job.folder.name + '.log')}")
-            bar.set_postfix_str(", ".join(job.folder.name for job, _ in running), refresh=True)
+                    bar.say(f"failed: {job.folder.name}; see {job.folder.parent / (job.folder.name + '.log')}")
+            bar.show([job for job, _ in running])
     except KeyboardInterrupt:
         for _, process in running:
             process.send_signal(signal.SIGINT)
@@ -121,3 +135,43 @@ def _start(design: Design, job: Job, iterations: int, threads: int, more: Sequen
         )  # fmt: skip
     finally:
         log.close()
+
+
+class _Bar:
+    """One line: how much of all trainings is done, and of those that run."""
+
+    def __init__(self, todo: Sequence[Job], iterations: Mapping[str, int]) -> None:
+        self.todo, self.iterations = todo, iterations
+        self.every = 1.0 if sys.stderr.isatty() else 60.0
+        self.shown = 0.0
+        self.bar = tqdm(
+            total=float(len(todo)),
+            initial=self._done(),
+            dynamic_ncols=True,
+            mininterval=0.0,
+            bar_format="{percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} left {postfix}",
+        )
+
+    def _done(self) -> float:
+        return sum(job.share(self.iterations[job.cell.name]) for job in self.todo)
+
+    def show(self, running: Sequence[Job]) -> None:
+        """As curves and results say now; reading them all is not done more often than anybody looks."""
+        if time.monotonic() - self.shown < self.every:
+            return
+        self.shown = time.monotonic()
+        finished = sum(job.done for job in self.todo)
+        parts = [f"{job.folder.name} {100 * job.share(self.iterations[job.cell.name]):.0f} %" for job in running]
+        self.bar.set_postfix_str(", ".join([f"| {finished} of {len(self.todo)} runs", *parts]), refresh=False)
+        self.bar.n = max(self.bar.n, self._done())
+        self.bar.refresh()
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.bar.write(text)
+
+    def close(self) -> None:
+        """Leave the last line standing."""
+        self.shown = 0.0
+        self.show([])
+        self.bar.close()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from isaacmm.errors import CheckpointError, ConfigError, IsaacmmError, nearest
 from isaacmm.learn import checkpoint
+from isaacmm.learn.arithmetic import without_denormals
 from isaacmm.learn.fit_ema import WeightAverage
 from isaacmm.learn.fit_log import EVALUATION, FitBar, FitLog, table
 
@@ -219,6 +220,7 @@ class _Loop:
         _check_plain(self.meta, "meta()")
 
     # ------------------------------------------------------------ the loop
+    @without_denormals()
     def run(self, stop: Callable[[], bool], say: Callable[[str], None]) -> None:
         """Until the steps or the minutes are over, or ``stop`` says so."""
         config = self.config

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from isaacmm.errors import ConfigError
+from isaacmm.learn import arithmetic
 
 T = TypeVar("T")
 _SETTING = "train.params.config.parallel_update"
@@ -49,7 +50,7 @@ class Workers:
     def __init__(self, count: int = 2) -> None:
         self._pool: ThreadPoolExecutor | None = None
         if count:
-            self._pool = ThreadPoolExecutor(count, "update", initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ThreadPoolExecutor(count, "update", initializer=arithmetic.worker)
 
     def __bool__(self) -> bool:
         return self._pool is not None

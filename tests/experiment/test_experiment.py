@@ -102,6 +102,9 @@ def test_an_experiment_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.C
     assert command.main(words) == 0
     assert result.stat().st_mtime_ns == before
     result.unlink()
+    tiny = design.load(str(tmp_path / "tiny.yaml"))
+    job = runner.Job(tiny.cells(tiny.presets["one"])[0], 1, result.parent)
+    assert not job.done and job.share(1) == 1.0 and 0.0 < job.share(1000) < 0.1
     assert command.main(words) == 0
     assert result.exists()
     assert "going on at iteration" in (tmp_path / "out" / "mul_s1.log").read_text()

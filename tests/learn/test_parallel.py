@@ -99,6 +99,7 @@ def started(tiny_agent: Any, on: bool = True, **changes: Any) -> Any:
             "train__params__config__clip_value": True,
         },
         {"train__params__config__truncate_grads": False, "task__env__reference": "residual"},
+        {"train__params__config__matmul_precision": "medium"},
     ],
 )
 def test_the_same_bits(tiny_agent: Any, changes: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from isaacmm.amp.reward import RewardCombiner
 from isaacmm.amp.trainer import StyleTrainer
 from isaacmm.learn import gae, parallel
+from isaacmm.learn.arithmetic import products, without_denormals
 from isaacmm.learn.rl_games.rollout import Batch, Rollouts
 from isaacmm.learn.schedule import AdaptiveRate
 from isaacmm.learn.survival import EpisodeMeter
@@ -41,6 +42,7 @@ class AMPAgent(A2CAgent):
         self.combiner: RewardCombiner = config["combiner"]
         self.rate = AdaptiveRate.from_config(config)
         self.advantage_clip = float(config.get("advantage_clip", 0.0))
+        self.precision = str(config.get("matmul_precision", "highest"))
         self.rollouts = Rollouts(self)
         self.episodes = EpisodeMeter(self.env.num_envs, self.env.dt, self.ppo_device)
         self.last_lr: float = float(config["learning_rate"])
@@ -60,6 +62,7 @@ class AMPAgent(A2CAgent):
     def synchronise(self) -> None:
         """Several processes make their networks alike here; one is alike to itself."""
 
+    @without_denormals()
     def iterate(self) -> Stats:
         """One iteration: rollout, policy update, discriminator update. Returns what is worth logging."""
         begin = time.perf_counter()
@@ -71,9 +74,9 @@ class AMPAgent(A2CAgent):
         collected = time.perf_counter()
 
         stats = self._rewards_and_advantages(batch)
-        for part in self.workers.together(
-            lambda: self._update_policy(batch), lambda: self._update_style(batch)
-        ):
+        with products(self.precision):
+            parts = self.workers.together(lambda: self._update_policy(batch), lambda: self._update_style(batch))
+        for part in parts:
             stats.update(part)
         self.frame += batch.samples
         end = time.perf_counter()
@@ -96,7 +99,8 @@ class AMPAgent(A2CAgent):
 
     def _rewards_and_advantages(self, batch: Batch) -> Stats:
         rows, condition = batch.amp_obs.flatten(0, 1), batch.condition.flatten(0, 1)
-        style = self.workers.by_halves(self.style.reward, rows, condition).view_as(batch.task_reward)
+        with products(self.precision):
+            style = self.workers.by_halves(self.style.reward, rows, condition).view_as(batch.task_reward)
         # a world whose physics blew up is no evidence of style
         style = torch.where(batch.diverged, 0.0, style)
         reward = self.combiner(batch.task_reward, style, self.progress)

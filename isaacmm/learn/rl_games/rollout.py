@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from isaacmm.learn.arithmetic import products
+
 if TYPE_CHECKING:
     from isaacmm.learn.rl_games.agent import AMPAgent
 
@@ -83,7 +85,8 @@ class Rollouts:
         finals: list[tuple[int | Tensor, Tensor, Tensor]] = []
         physics = env.physics_seconds
         for t in range(agent.horizon_length):
-            out = agent.model.act(obs)
+            with products(agent.precision):
+                out = agent.model.act(obs)
             self._put("obs", t, obs)
             for name, value in out.items():
                 self._put(name, t, value)
@@ -109,7 +112,8 @@ class Rollouts:
         # all values at once, which the physics need not wait for
         dones = self._buffers["dones"]
         seen = torch.cat((self._buffers["obs"].flatten(0, 1), obs, *(rows for _, _, rows in finals)))
-        steps = agent.workers.by_halves(agent.model.values, seen)
+        with products(agent.precision):
+            steps = agent.workers.by_halves(agent.model.values, seen)
         values, last, at_end = steps.split((dones.numel(), len(obs), len(steps) - dones.numel() - len(obs)))
         values = values.view_as(dones)
         next_values = torch.cat((values[1:], last[None])) * (~dones)
