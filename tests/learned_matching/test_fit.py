@@ -131,7 +131,7 @@ def test_a_fit_improves_and_its_checkpoint_says_everything(
     rows: Rows, config: dict[str, Any], tmp_path: Path
 ) -> None:
     task = LearnedMMTask(config, rows)
-    task.finish = lambda model, folder: []  # type: ignore[method-assign]
+    task.finish = lambda model, folder, figures: []  # type: ignore[method-assign]
     settings = FitConfig(max_steps=120, learning_rate=3e-3, warmup_steps=5, evaluate_every=0, ema_decay=0.9)
     torch.manual_seed(settings.seed)
     begun = task.build()
@@ -159,7 +159,7 @@ def test_resuming_goes_on_as_if_nothing_had_been(rows: Rows, config: dict[str, A
     def run(folder: Path, *steps: int) -> dict[str, Any]:
         for i, most in enumerate(steps):
             task = LearnedMMTask(config, rows)
-            task.finish = lambda model, folder: []  # type: ignore[method-assign]
+            task.finish = lambda model, folder, figures: []  # type: ignore[method-assign]
             left = iter(range(most))
             stop = (lambda it=left: next(it, None) is None) if most < 6 else (lambda: False)
             fit(task, settings, folder, resume=i > 0, stop=stop, say=lambda text: None)
