@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from isaacmm.cli import runs
 from isaacmm.learn import checkpoint
-from isaacmm.learn.arithmetic import products, without_denormals
+from isaacmm.learn.arithmetic import faded, products, without_denormals
 from isaacmm.learn.build import make_env
 from isaacmm.learn.rl_games.agent import AMPAgent
 from isaacmm.learn.rl_games.build import make_agent
@@ -35,18 +34,6 @@ WAYS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
     "faded ones are zero": (without_denormals, "highest"),
     "and bfloat16 products": (without_denormals, "medium"),
 }
-
-
-def small(values: Any) -> tuple[int, int]:
-    """Numbers that are not zero and too small for normal ones, and all numbers, of tensors however nested."""
-    if torch.is_tensor(values):
-        if not values.is_floating_point():
-            return 0, 0
-        size = values.abs()
-        return int(((size > 0) & (size < torch.finfo(values.dtype).tiny)).sum()), values.numel()
-    parts = values.values() if isinstance(values, dict) else values if isinstance(values, list | tuple) else ()
-    counts = [small(part) for part in parts]
-    return sum(a for a, _ in counts), sum(b for _, b in counts)
 
 
 def update(agent: AMPAgent, batch: Batch) -> tuple[float, float]:
@@ -67,10 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     path = runs.find_checkpoint(given.checkpoint, Path("runs"), "")
     content = checkpoint.load(path, "cpu")
-    parts = {name: content[name] for name in ("model", "optimizer", "style") if name in content}
-    for name, part in parts.items():
-        few, count = small({k: v for k, v in part.items() if not k.startswith("replay")})
-        print(f"{name:<12}{few:9,} of {count:12,} numbers have faded")
+    for name in ("model", "optimizer", "style"):
+        print(f"{name:<12}{faded(content[name]):9,} numbers have faded")
     cfg = OmegaConf.create(content["config"])
     assert isinstance(cfg, DictConfig)
     with tempfile.TemporaryDirectory() as folder:

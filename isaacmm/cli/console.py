@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+#: Of tqdm, for trainings and fits: there is no unit to count, and what matters is said behind it.
+BAR_FORMAT = "{percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} left {postfix}"
 _WIDTH = 14
 _LISTED = 4  # more files of a kind than this are one line
 

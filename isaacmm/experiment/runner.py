@@ -14,8 +14,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from isaacmm.cli.console import BAR_FORMAT
 from isaacmm.errors import IsaacmmError
 from isaacmm.experiment.design import Cell, Design
+from isaacmm.export.curves import read_progress
 
 #: Written into a run's folder when it is through.
 RESULT = "evaluation.json"
@@ -47,17 +49,8 @@ class Job:
 
     def share(self, iterations: int) -> float:
         """How much of it is trained, from 0 to 1, as its curves say."""
-        if self.done:
-            return 1.0
-        try:
-            with (self.folder / "summaries" / "progress.csv").open("rb") as file:
-                names = file.readline().decode().strip().split(",")
-                begin = file.tell()
-                file.seek(max(begin, file.seek(0, os.SEEK_END) - 4096))
-                last = file.read().decode().splitlines()[-1]
-            return min(1.0, float(last.split(",")[names.index("iteration")]) / iterations)
-        except (OSError, ValueError, IndexError):  # not begun, or in the midst of a row
-            return 0.0
+        done = read_progress(self.folder / "summaries" / "progress.csv").get("iteration", [0.0])
+        return min(1.0, done[-1] / iterations)
 
     def command(self, design: Design, iterations: int, threads: int, more: Sequence[str]) -> list[str]:
         """The command line, or that of going on where it was interrupted."""
@@ -86,7 +79,7 @@ def run(
     waiting = [job for job in todo if not job.done]
     running: list[tuple[Job, subprocess.Popen[bytes]]] = []
     failed: list[Job] = []
-    bar = _Bar(todo, iterations)
+    bar = _Bar(len(todo), iterations)
     tries: dict[Path, int] = {}
     # a scheduler's way of stopping is taken like Ctrl-C, also where Ctrl-C is ignored (nohup ... &)
     before = {name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGTERM, signal.SIGINT)}
@@ -109,7 +102,8 @@ def run(
                 else:
                     failed.append(job)
                     bar.say(f"failed: {job.folder.name}; see {job.folder.parent / (job.folder.name + '.log')}")
-            bar.show([job for job, _ in running])
+            finished = len(todo) - len(waiting) - len(running) - len(failed)
+            bar.show(finished, [job for job, _ in running])
     except KeyboardInterrupt:
         for _, process in running:
             process.send_signal(signal.SIGINT)
@@ -138,32 +132,23 @@ def _start(design: Design, job: Job, iterations: int, threads: int, more: Sequen
 
 
 class _Bar:
-    """One line: how much of all trainings is done, and of those that run."""
+    """One line: how many trainings are done, and how far those are that run."""
 
-    def __init__(self, todo: Sequence[Job], iterations: Mapping[str, int]) -> None:
-        self.todo, self.iterations = todo, iterations
+    def __init__(self, total: int, iterations: Mapping[str, int]) -> None:
+        self.total, self.iterations = total, iterations
         self.every = 1.0 if sys.stderr.isatty() else 60.0
-        self.shown = 0.0
-        self.bar = tqdm(
-            total=float(len(todo)),
-            initial=self._done(),
-            dynamic_ncols=True,
-            mininterval=0.0,
-            bar_format="{percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} left {postfix}",
-        )
+        self.shown = -self.every
+        self.bar = tqdm(total=float(total), dynamic_ncols=True, bar_format=BAR_FORMAT)
 
-    def _done(self) -> float:
-        return sum(job.share(self.iterations[job.cell.name]) for job in self.todo)
-
-    def show(self, running: Sequence[Job]) -> None:
-        """As curves and results say now; reading them all is not done more often than anybody looks."""
-        if time.monotonic() - self.shown < self.every:
+    def show(self, finished: int, running: Sequence[Job] = ()) -> None:
+        """``finished`` are done, ``running`` as their curves say, which are not read more often than anybody looks."""
+        if running and time.monotonic() - self.shown < self.every:
             return
         self.shown = time.monotonic()
-        finished = sum(job.done for job in self.todo)
-        parts = [f"{job.folder.name} {100 * job.share(self.iterations[job.cell.name]):.0f} %" for job in running]
-        self.bar.set_postfix_str(", ".join([f"| {finished} of {len(self.todo)} runs", *parts]), refresh=False)
-        self.bar.n = max(self.bar.n, self._done())
+        shares = {job.folder.name: job.share(self.iterations[job.cell.name]) for job in running}
+        parts = [f"{name} {100 * share:.0f} %" for name, share in shares.items()]
+        self.bar.set_postfix_str(", ".join([f"| {finished} of {self.total} runs", *parts]), refresh=False)
+        self.bar.n = finished + sum(shares.values())
         self.bar.refresh()
 
     def say(self, text: str) -> None:
@@ -172,6 +157,4 @@ class _Bar:
 
     def close(self) -> None:
         """Leave the last line standing."""
-        self.shown = 0.0
-        self.show([])
         self.bar.close()

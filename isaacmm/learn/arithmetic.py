@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-
-#: Of torch: float32 throughout, factors of 10 bits (TF32, on GPUs), or of 8 (bfloat16); sums are float32 in any case.
-PRECISIONS = ("highest", "high", "medium")
 
 
 @contextmanager
 def products(precision: str) -> Iterator[None]:
     """Inside, large matrix products are as exact as ``precision`` says, in every thread; on exit as before.
 
+    In torch's words, of numbers that are multiplied: ``highest`` float32, ``high`` TF32 (10 bits, on GPUs), ``medium``
+    bfloat16 (8 bits). Sums are float32 in any case.
     To be held around networks alone: kinematics and searches need float32.
     """
     before = torch.get_float32_matmul_precision()
@@ -44,6 +44,16 @@ def worker() -> None:
     """Makes a thread of a pool like the one that :func:`without_denormals` is held in; one torch thread of its own."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+def faded(values: Any) -> int:
+    """How many numbers, in tensors however nested in dicts and lists, are too small for normal ones and not zero."""
+    if torch.is_tensor(values):
+        size = values.abs() if values.is_floating_point() else values.new_zeros(0, dtype=torch.float32)
+        return int(((size > 0) & (size < torch.finfo(size.dtype).tiny)).sum())
+    if isinstance(values, dict):
+        return sum(faded(part) for part in values.values())
+    return sum(faded(part) for part in values) if isinstance(values, list | tuple) else 0
 
 
 def _flushes() -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from isaacmm.cli.console import BAR_FORMAT
+
 log = logging.getLogger(__name__)
 
 Stats = dict[str, float]
@@ -165,7 +167,7 @@ class ProgressBar:
             file=sys.stdout,
             dynamic_ncols=True,
             mininterval=1.0 if sys.stdout.isatty() else 15.0,
-            bar_format="{percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} left {postfix}",
+            bar_format=BAR_FORMAT,
         )
         self.bar.update(100.0 * self.share(done, seconds))
         self.bar.start_t -= seconds

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from isaacmm.learn.arithmetic import PRECISIONS, products, without_denormals
+from isaacmm.cli.keys import RULES
+from isaacmm.learn.arithmetic import faded, products, without_denormals
 from isaacmm.learn.fit import FitConfig, fit
 from isaacmm.learn.parallel import Workers
 from tests.learn.test_fit import Line
@@ -23,7 +24,7 @@ def keeps_faded() -> bool:
     return float(torch.tensor(FADED) * 1.0) > 0.0
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", RULES["train.params.config.matmul_precision"].choices)
 def test_products_are_as_before_afterwards(precision: str) -> None:
     before = torch.get_float32_matmul_precision()
     with pytest.raises(ValueError, match="on purpose"), products(precision):
@@ -43,16 +44,9 @@ def test_faded_numbers_are_zero_inside_and_in_workers() -> None:
     workers.close()
 
 
-def faded(values: Any) -> int:
-    """Numbers too small for normal ones, in tensors however nested."""
-    if torch.is_tensor(values):
-        if not values.is_floating_point():
-            return 0
-        size = values.abs()
-        return int(((size > 0) & (size < torch.finfo(torch.float32).tiny)).sum())
-    if isinstance(values, dict):
-        return sum(faded(v) for v in values.values())
-    return sum(faded(v) for v in values) if isinstance(values, list | tuple) else 0
+def test_faded_numbers_are_counted() -> None:
+    some = torch.tensor([0.0, FADED, -FADED, 1e-30, 1.0])
+    assert faded({"a": [some, (some, 3)], "b": torch.arange(4), "c": some.double()}) == 4
 
 
 @pytest.mark.parametrize("side_by_side", [False, True])
